@@ -1,0 +1,1 @@
+"""Sources of uint8 examples, and the two feeders that turn them into batches."""

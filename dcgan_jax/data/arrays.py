@@ -1,0 +1,182 @@
+"""Examples that are already arrays: from memory, or from a .npz file."""
+
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from dcgan_jax import images
+from dcgan_jax.errors import ConfigError, DataError
+
+# A last axis longer than this is taken for the width of grey images stored without a channel axis.
+_MOST_CHANNELS = 4
+
+
+class ArraySource:
+  """A source over arrays in memory; they are used as they are, not copied.
+
+  Attributes:
+    examples: uint8 [N, *spatial, channels].
+    labels: int32 [N], or None.
+    shape: the shape of one example.
+    classes: number of classes, or None when unlabelled.
+  """
+
+  def __init__(self, examples: np.ndarray, labels: np.ndarray | None = None, classes: int | None = None):
+    """Wraps arrays.
+
+    Args:
+      examples: uint8 [N, *spatial, channels] with N at least 1; the channel axis is there even for grey images.
+      labels: integers in [0, classes), [N] or [N, 1]; None for unlabelled examples.
+      classes: number of classes; None takes the largest label plus one.
+
+    Raises:
+      DataError: another dtype or shape, no examples, or labels that do not fit them.
+    """
+    examples = np.asarray(examples)
+    if examples.dtype != np.uint8:
+      raise DataError(f'The examples are {examples.dtype}, but must be uint8 in 0..255; {_conversion(examples.dtype)}.')
+    if examples.ndim < 3:
+      raise DataError(
+        f'The examples have shape {examples.shape}, but must have [N, ..., channels], '
+        'for example (N, 32, 32, 3) for images or (N, 16384, 1) for sound.'
+      )
+    if not examples.size:
+      raise DataError(f'There are no examples: the array has shape {examples.shape}.')
+    self.examples = examples
+    self.shape = examples.shape[1:]
+    self.labels, self.classes = _checked_labels(labels, classes, len(examples))
+
+  def __len__(self) -> int:
+    return len(self.examples)
+
+  def __getitem__(self, i: int) -> tuple[np.ndarray, int | None]:
+    return self.examples[i], None if self.labels is None else int(self.labels[i])
+
+
+def open_npz(path: str | pathlib.Path, *, split: str, image_size: int | None, crop: int | None = None) -> ArraySource:
+  """Reads a .npz file written by np.savez.
+
+  The file holds uint8 examples [N, *spatial, channels] under '{split}_images' and, if there are labels, integers [N]
+  under '{split}_labels'; a file with one split may call them 'images' and 'labels', and that split is 'train'. Three
+  axes with more than 4 on the last are grey images [N, H, W] and get a channel axis; with up to 4 they are signals of
+  one spatial dimension, [N, length, channels].
+
+  Args:
+    path: the file.
+    split: 'train', 'test' or whatever the file calls it.
+    image_size: side in pixels to which images are cut and resized; None leaves examples as stored.
+    crop: side in pixels of the central square cut out before resizing; None takes the largest.
+
+  Returns:
+    A source; `classes` is the largest label plus one.
+
+  Raises:
+    DataError: no such file, not such a file, or arrays of the wrong form.
+    ConfigError: image_size or crop for examples that are not images, or crop without image_size.
+  """
+  path = pathlib.Path(path).expanduser()
+  if not path.is_file():
+    raise DataError(f'There is no file {path}; the npz source reads one .npz file written by np.savez.')
+  examples, labels = _arrays_of(path, split)
+  if examples.ndim == 3 and examples.shape[-1] > _MOST_CHANNELS:
+    examples = examples[..., np.newaxis]
+  try:
+    source = ArraySource(examples, labels)
+  except DataError as error:
+    raise DataError(f'{path}, split {split!r}: {error}') from None
+  source.examples = fit_all(source.examples, image_size, crop)
+  source.shape = source.examples.shape[1:]
+  return source
+
+
+def fit_all(examples: np.ndarray, image_size: int | None, crop: int | None = None) -> np.ndarray:
+  """Cuts and resizes images, uint8 [N, H, W, C], to [N, image_size, image_size, C]; None leaves them as they are.
+
+  Raises:
+    ConfigError: the examples are not images of 1 or 3 channels, or crop is given without image_size.
+  """
+  if image_size is None and crop is None:
+    return examples
+  if examples.ndim != 4 or examples.shape[-1] not in (1, 3):
+    key, value = ('data.image_size', image_size) if image_size is not None else ('data.crop', crop)
+    raise ConfigError(
+      f'{key} is {value}, but examples of shape {examples.shape[1:]} are not images of 1 or 3 channels, '
+      f'which alone can be resized; set {key} to None.'
+    )
+  if image_size is None:
+    raise ConfigError(f'data.crop is {crop}, but data.image_size is not set; set it to {crop} to keep the cut pixels.')
+  if crop is None and examples.shape[1:3] == (image_size, image_size):
+    return examples
+  fitted = np.empty((len(examples), image_size, image_size, examples.shape[-1]), np.uint8)
+  for i, image in enumerate(examples):
+    fitted[i] = images.fit(image, image_size, crop=crop)
+  return fitted
+
+
+def _arrays_of(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
+  """The arrays of a split, unchecked: (examples, labels or None)."""
+  try:
+    archive = np.load(path, allow_pickle=False)
+  except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    raise DataError(f'{path} is not a .npz file; write one with np.savez(path, train_images=..., ...).') from error
+  if not isinstance(archive, np.lib.npyio.NpzFile):
+    raise DataError(f'{path} holds a single array; the npz source needs np.savez(path, train_images=array).')
+  with archive:
+    prefixes = [f'{split}_'] + ([''] if split == 'train' else [])
+    prefix = next((prefix for prefix in prefixes if f'{prefix}images' in archive.files), None)
+    if prefix is None:
+      wanted = ' or '.join(repr(f'{prefix}images') for prefix in prefixes)
+      raise DataError(f'{path} has no array {wanted}; it has: {", ".join(sorted(archive.files)) or "none"}.')
+    return _load(archive, path, f'{prefix}images'), (
+      _load(archive, path, f'{prefix}labels') if f'{prefix}labels' in archive.files else None
+    )
+
+
+def _load(archive, path: pathlib.Path, key: str) -> np.ndarray:
+  try:
+    return archive[key]
+  except ValueError as error:
+    if 'allow_pickle' not in str(error):
+      raise DataError(f'Array {key!r} of {path} cannot be read ({error}).') from error
+    raise DataError(
+      f'Array {key!r} of {path} holds Python objects, which are not read because loading them could run any code; '
+      'store one uint8 array, for example np.stack(list_of_images).'
+    ) from None
+  except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise DataError(f'Array {key!r} of {path} is damaged ({error}); write or copy the file again.') from error
+
+
+def _checked_labels(labels, classes: int | None, number: int) -> tuple[np.ndarray | None, int | None]:
+  """Labels as int32 [N] and the number of classes; both None when unlabelled."""
+  if labels is None:
+    return None, None
+  labels = np.asarray(labels)
+  if labels.shape == (number, 1):
+    labels = labels[:, 0]
+  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    raise DataError(
+      f'The labels are {labels.dtype} of shape {labels.shape}, but must be integers [N]; '
+      'turn one-hot rows into integers with labels.argmax(-1).'
+    )
+  if len(labels) != number:
+    raise DataError(f'There are {number} examples but {len(labels)} labels; each example needs one.')
+  classes = int(labels.max()) + 1 if classes is None else classes
+  if labels.min() < 0 or labels.max() >= classes:
+    raise DataError(f'The labels run from {labels.min()} to {labels.max()}, but must be in 0..{classes - 1}.')
+  return labels.astype(np.int32), classes
+
+
+def _conversion(dtype: np.dtype) -> str:
+  """What turns an array of this dtype into uint8."""
+  if np.issubdtype(dtype, np.floating):
+    return (
+      'convert them with np.round(x * 255).astype(np.uint8) if they are in [0, 1], '
+      'or with np.round((x + 1) * 127.5).astype(np.uint8) if in [-1, 1]'
+    )
+  if np.issubdtype(dtype, np.integer):
+    return 'if their values already are in 0..255, convert them with x.astype(np.uint8)'
+  if np.issubdtype(dtype, np.bool_):
+    return 'convert them with x.astype(np.uint8) * 255'
+  return 'store one array of that dtype'

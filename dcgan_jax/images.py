@@ -1,0 +1,124 @@
+"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF. The only module that imports Pillow."""
+
+import io
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps
+
+from dcgan_jax.errors import DataError
+
+SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+# Decoders of formats nobody asked for are where Pillow's security holes have been.
+_FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')
+_MODES = {1: 'L', 3: 'RGB'}
+
+
+def to_float(examples):
+  """Scales uint8 examples [...] to float32 in [-1, 1]; NumPy and JAX arrays alike."""
+  return examples.astype('float32') / 127.5 - 1.0
+
+
+def to_uint8(examples) -> np.ndarray:
+  """Rounds examples in [-1, 1], [...], to uint8; values outside are clipped."""
+  return np.round((np.clip(np.asarray(examples, np.float32), -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
+
+
+def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:
+  """Decodes an image file.
+
+  Args:
+    file: a path, or the bytes of an encoded image. Of an animation the first frame is read.
+    channels: 1 for grey, 3 for RGB; other colour modes are converted, transparency is laid on white.
+
+  Returns:
+    uint8 [H, W, channels], turned upright as the file's EXIF orientation says.
+
+  Raises:
+    DataError: not an image of a known format, truncated, or larger than Pillow's bomb limit.
+  """
+  stream = io.BytesIO(file) if isinstance(file, bytes) else file
+  try:
+    with Image.open(stream, formats=_FORMATS) as image:
+      image.load()
+      image = ImageOps.exif_transpose(image)
+      if image.mode == 'F':
+        raise ValueError('its pixels are floats, whose range is unknown')
+      if image.mode.startswith('I'):
+        # Pillow clips 16-bit values at 255 when it converts them; keep the high byte instead.
+        image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+      if image.has_transparency_data:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+      array = np.asarray(image.convert(_MODES[channels]))
+  except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    where = 'these bytes' if isinstance(file, bytes) else f'{file}'
+    raise DataError(f'Cannot read {where} as an image ({" ".join(str(error).split())}).') from error
+  return array.reshape(*array.shape[:2], channels)
+
+
+def fit(image: np.ndarray, size: int, *, crop: int | None = None) -> np.ndarray:
+  """Cuts the central square out of an image and resizes it.
+
+  Args:
+    image: uint8 [H, W, C], C 1 or 3.
+    size: side of the result in pixels.
+    crop: side of the central square in pixels (108 is customary for CelebA); None takes the largest.
+
+  Returns:
+    uint8 [size, size, C], by Pillow's antialiased bicubic filter; the image itself where nothing changes.
+  """
+  height, width, channels = image.shape
+  side = min(height, width, crop or max(height, width))
+  top, left = (height - side) // 2, (width - side) // 2
+  square = image[top : top + side, left : left + side]
+  if side == size:
+    return square
+  resized = Image.fromarray(square.squeeze(-1) if channels == 1 else square).resize(
+    (size, size), Image.Resampling.BICUBIC
+  )
+  return np.asarray(resized).reshape(size, size, channels)
+
+
+def grid(examples: np.ndarray, *, columns: int | None = None, gap: int = 2) -> np.ndarray:
+  """Lays images out in rows on grey.
+
+  Args:
+    examples: uint8 [N, H, W, C] with N at least 1.
+    columns: images in a row; None makes the grid as square as it can be.
+    gap: pixels between images and around them.
+
+  Returns:
+    uint8 [rows * (H + gap) + gap, columns * (W + gap) + gap, C].
+  """
+  number, height, width, channels = examples.shape
+  columns = columns or math.ceil(math.sqrt(number))
+  rows = math.ceil(number / columns)
+  cells = np.full((rows * columns, height + gap, width + gap, channels), 128, np.uint8)
+  cells[:number, gap:, gap:] = examples
+  cells = cells.reshape(rows, columns, *cells.shape[1:]).transpose(0, 2, 1, 3, 4)
+  sheet = cells.reshape(rows * (height + gap), columns * (width + gap), channels)
+  return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=128)
+
+
+def save_png(path: pathlib.Path, image: np.ndarray) -> None:
+  """Writes uint8 [H, W, C], C 1 or 3, as a PNG; the file appears whole or not at all."""
+  part = path.with_name(f'.{path.name}.part')
+  _pillow(image).save(part, 'PNG')
+  part.replace(path)
+
+
+def save_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int) -> None:
+  """Writes uint8 frames [H, W, C] of one size as an endless GIF that rests on its last frame."""
+  first, *others = [_pillow(frame) for frame in frames]
+  durations = [milliseconds] * len(others) + [10 * milliseconds]
+  part = path.with_name(f'.{path.name}.part')
+  first.save(part, 'GIF', save_all=True, append_images=others, duration=durations, loop=0)
+  part.replace(path)
+
+
+def _pillow(image: np.ndarray) -> 'PIL.Image.Image':
+  return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)

@@ -1,0 +1,302 @@
+"""Sources: digits, arrays and .npz files, folders of images."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcgan_jax import images
+from dcgan_jax.data import arrays, digits, folder
+from dcgan_jax.errors import ConfigError, DataError
+
+REAL_DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
+
+
+def message(error, function, *args, **kwargs) -> str:
+  """The text of the error that a call raises."""
+  with pytest.raises(error) as caught:
+    function(*args, **kwargs)
+  return str(caught.value)
+
+
+def noise(*shape) -> np.ndarray:
+  return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def open_npz(path, **contents):
+  """Writes a .npz file and opens its training split as stored."""
+  np.savez(path / 'a.npz', **contents)
+  return arrays.open_npz(path / 'a.npz', split='train', image_size=None)
+
+
+def write_images(root, *names, size=(6, 4)):
+  for i, name in enumerate(names):
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', size, (10 * i, 0, 0)).save(root / name)
+
+
+def open_folder(root, *, image_size=4, crop=None, channels=3):
+  return folder.open_folder(root, image_size=image_size, crop=crop, channels=channels)
+
+
+# Digits.
+
+
+def test_digits_are_1797_images_of_10_classes_over_the_whole_range():
+  source = digits.open_digits(split='train', image_size=None)
+  assert (len(source), source.shape, source.classes) == (1797, (8, 8, 1), 10)
+  assert (source.examples.dtype, source.examples.min(), source.examples.max()) == (np.uint8, 0, 255)
+
+
+def test_digits_keep_the_grey_levels_of_scikit_learn():
+  from sklearn.datasets import load_digits
+
+  image, label = digits.open_digits(split='train', image_size=None)[5]
+  np.testing.assert_array_equal(np.round(image[..., 0] * (16 / 255)), load_digits().images[5])
+  assert label == load_digits().target[5]
+
+
+def test_digits_are_resized_as_images_fit_does():
+  small = digits.open_digits(split='train', image_size=None)
+  large = digits.open_digits(split='train', image_size=16)
+  assert large.shape == (16, 16, 1)
+  np.testing.assert_array_equal(large[3][0], images.fit(small[3][0], 16))
+
+
+def test_digits_have_no_test_split():
+  text = message(DataError, digits.open_digits, split='test', image_size=None)
+  assert text == "The digits have no split 'test'; their only split is 'train', all 1797 images."
+
+
+# Arrays.
+
+
+@pytest.mark.parametrize('shape', [(28, 28, 1), (16384, 1), (4, 8, 8, 3)])
+def test_an_array_source_gives_back_its_examples(shape):
+  examples = noise(3, *shape)
+  source = arrays.ArraySource(examples)
+  assert (len(source), source.shape, source.classes) == (3, shape, None)
+  image, label = source[2]
+  np.testing.assert_array_equal(image, examples[2])
+  assert label is None
+
+
+def test_classes_are_the_largest_label_plus_one():
+  source = arrays.ArraySource(noise(3, 4, 4, 3), [[0], [6], [2]])
+  assert (source.classes, source[1][1], source.labels.dtype) == (7, 6, np.int32)
+
+
+@pytest.mark.parametrize(
+  ('examples', 'labels', 'expected'),
+  [
+    (
+      np.zeros((2, 4, 4, 3), np.float32),
+      None,
+      'The examples are float32, but must be uint8 in 0..255; convert them with np.round(x * 255).astype(np.uint8) if '
+      'they are in [0, 1], or with np.round((x + 1) * 127.5).astype(np.uint8) if in [-1, 1].',
+    ),
+    (
+      np.zeros((2, 4, 4, 3), np.int64),
+      None,
+      'The examples are int64, but must be uint8 in 0..255; if their values already are in 0..255, convert them with '
+      'x.astype(np.uint8).',
+    ),
+    (
+      np.zeros((2, 4, 4, 3), bool),
+      None,
+      'The examples are bool, but must be uint8 in 0..255; convert them with x.astype(np.uint8) * 255.',
+    ),
+    (noise(0, 4, 4, 3), None, 'There are no examples: the array has shape (0, 4, 4, 3).'),
+    (
+      noise(2, 16),
+      None,
+      'The examples have shape (2, 16), but must have [N, ..., channels], for example (N, 32, 32, 3) for images or '
+      '(N, 16384, 1) for sound.',
+    ),
+    (noise(2, 4, 4, 3), [1, 2, 3], 'There are 2 examples but 3 labels; each example needs one.'),
+    (noise(2, 4, 4, 3), [1, -1], 'The labels run from -1 to 1, but must be in 0..1.'),
+    (
+      noise(2, 4, 4, 3),
+      np.eye(2),
+      'The labels are float64 of shape (2, 2), but must be integers [N]; turn one-hot rows into integers with '
+      'labels.argmax(-1).',
+    ),
+  ],
+)
+def test_arrays_of_the_wrong_form_are_refused(examples, labels, expected):
+  assert message(DataError, arrays.ArraySource, examples, labels) == expected
+
+
+# .npz files.
+
+
+@pytest.mark.parametrize('prefix', ['train_', ''])
+def test_npz_arrays_are_found_with_and_without_the_name_of_the_split(tmp_path, prefix):
+  examples = noise(3, 5, 5, 3)
+  source = open_npz(tmp_path, **{f'{prefix}images': examples, f'{prefix}labels': [0, 1, 1]})
+  np.testing.assert_array_equal(source.examples, examples)
+  assert [source[i][1] for i in range(3)] == [0, 1, 1]
+
+
+def test_npz_grey_images_get_a_channel_axis(tmp_path):
+  assert open_npz(tmp_path, images=noise(3, 8, 9)).shape == (8, 9, 1)
+
+
+def test_npz_signals_keep_their_channels(tmp_path):
+  assert open_npz(tmp_path, images=noise(3, 64, 2)).shape == (64, 2)
+
+
+def test_npz_images_are_cut_and_resized_as_images_fit_does(tmp_path):
+  examples = noise(3, 12, 10, 3)
+  np.savez(tmp_path / 'a.npz', images=examples)
+  source = arrays.open_npz(tmp_path / 'a.npz', split='train', image_size=6, crop=8)
+  assert source.shape == (6, 6, 3)
+  np.testing.assert_array_equal(source[1][0], images.fit(examples[1], 6, crop=8))
+
+
+def test_npz_shapes_that_are_no_images_are_not_resized(tmp_path):
+  np.savez(tmp_path / 'a.npz', images=noise(2, 64, 1))
+  assert message(ConfigError, arrays.open_npz, tmp_path / 'a.npz', split='train', image_size=32) == (
+    'data.image_size is 32, but examples of shape (64, 1) are not images of 1 or 3 channels, which alone can be '
+    'resized; set data.image_size to None.'
+  )
+
+
+def test_npz_crop_asks_for_an_image_size(tmp_path):
+  np.savez(tmp_path / 'a.npz', images=noise(2, 8, 8, 1))
+  text = message(ConfigError, arrays.open_npz, tmp_path / 'a.npz', split='train', image_size=None, crop=6)
+  assert text == 'data.crop is 6, but data.image_size is not set; set it to 6 to keep the cut pixels.'
+
+
+def test_npz_without_the_split_lists_the_arrays_it_has(tmp_path):
+  np.savez(tmp_path / 'a.npz', x_train=noise(2, 8, 8, 1), images=noise(2, 8, 8, 1))
+  text = message(DataError, arrays.open_npz, tmp_path / 'a.npz', split='test', image_size=None)
+  assert text == f"{tmp_path}/a.npz has no array 'test_images'; it has: images, x_train."
+
+
+def test_npz_errors_of_arrays_name_file_and_split(tmp_path):
+  text = message(DataError, open_npz, tmp_path, images=np.zeros((2, 4, 4, 3)))
+  assert text.startswith(f"{tmp_path}/a.npz, split 'train': The examples are float64")
+
+
+def test_npz_of_python_objects_is_not_unpickled(tmp_path):
+  text = message(DataError, open_npz, tmp_path, images=np.array([{}, {}], object))
+  assert text == (
+    f"Array 'images' of {tmp_path}/a.npz holds Python objects, which are not read because loading them could run any "
+    'code; store one uint8 array, for example np.stack(list_of_images).'
+  )
+
+
+def test_a_missing_npz_file_is_named(tmp_path):
+  text = message(DataError, arrays.open_npz, tmp_path / 'b.npz', split='train', image_size=None)
+  assert text == f'There is no file {tmp_path}/b.npz; the npz source reads one .npz file written by np.savez.'
+
+
+@pytest.mark.parametrize('contents', [b'', b'some text', b'PK\x03\x04 cut off'])
+def test_a_file_that_is_not_npz_is_refused(tmp_path, contents):
+  (tmp_path / 'a.npz').write_bytes(contents)
+  text = message(DataError, arrays.open_npz, tmp_path / 'a.npz', split='train', image_size=None)
+  assert text == f'{tmp_path}/a.npz is not a .npz file; write one with np.savez(path, train_images=..., ...).'
+
+
+def test_a_single_array_file_is_refused(tmp_path):
+  np.save(tmp_path / 'a.npy', noise(2, 4, 4, 3))
+  text = message(DataError, arrays.open_npz, tmp_path / 'a.npy', split='train', image_size=None)
+  assert text == f'{tmp_path}/a.npy holds a single array; the npz source needs np.savez(path, train_images=array).'
+
+
+def test_a_damaged_npz_array_is_named(tmp_path):
+  np.savez(tmp_path / 'a.npz', images=noise(64, 4, 4, 3))
+  contents = bytearray((tmp_path / 'a.npz').read_bytes())
+  contents[1000] ^= 255
+  (tmp_path / 'a.npz').write_bytes(contents)
+  text = message(DataError, arrays.open_npz, tmp_path / 'a.npz', split='train', image_size=None)
+  assert text.startswith(f"Array 'images' of {tmp_path}/a.npz is damaged (Bad CRC-32")
+
+
+@pytest.mark.skipif(not (REAL_DATA / 'prepare.py').exists(), reason='the real MNIST is not beside the checkout')
+def test_real_mnist_has_its_known_mean(tmp_path):
+  subprocess.run([sys.executable, REAL_DATA / 'prepare.py', 'npz', '--out', tmp_path, '--names', 'mnist'], check=True)
+  source = arrays.open_npz(tmp_path / 'mnist.npz', split='train', image_size=None)
+  assert (len(source), source.shape, source.classes) == (60000, (28, 28, 1), 10)
+  # 0.1307 is the mean that PyTorch's MNIST example normalises with.
+  assert source.examples.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+
+
+# Folders.
+
+
+def test_a_folder_is_searched_to_any_depth_in_the_order_of_paths(tmp_path):
+  write_images(tmp_path, 'b/z/1.png', 'a.JPG', 'b/2.webp', 'b/z/0.bmp')
+  (tmp_path / 'b' / 'notes.txt').write_text('no image')
+  source = open_folder(tmp_path)
+  names = [path.relative_to(tmp_path).as_posix() for path in source.paths]
+  assert names == ['a.JPG', 'b/2.webp', 'b/z/0.bmp', 'b/z/1.png']
+  assert (len(source), source.shape, source.classes, source[0][1]) == (4, (4, 4, 3), None, None)
+
+
+def test_folder_images_are_read_cut_and_resized(tmp_path):
+  image = noise(9, 12, 3)
+  images.save_png(tmp_path / 'a.png', image)
+  np.testing.assert_array_equal(open_folder(tmp_path, crop=6)[0][0], images.fit(image, 4, crop=6))
+  assert open_folder(tmp_path, channels=1)[0][0].shape == (4, 4, 1)
+
+
+def test_first_level_folders_are_the_classes_if_every_image_is_in_one(tmp_path):
+  write_images(tmp_path, 'dog/x/1.png', 'cat/2.png', 'dog/0.png')
+  source = open_folder(tmp_path)
+  assert (source.classes, source.class_names) == (2, ['cat', 'dog'])
+  assert [source[i][1] for i in range(3)] == [0, 1, 1]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+  write_images(tmp_path, 'a.png', '._a.png', '.thumbnails/b.png')
+  assert [path.name for path in open_folder(tmp_path).paths] == ['a.png']
+
+
+def test_linked_folders_are_searched_once_and_loops_end(tmp_path):
+  write_images(tmp_path / 'elsewhere', 'x.png')
+  write_images(tmp_path / 'data', 'z/1.png')
+  (tmp_path / 'data' / 'a').symlink_to(tmp_path / 'data' / 'z')
+  (tmp_path / 'data' / 'z' / 'loop').symlink_to(tmp_path / 'data')
+  (tmp_path / 'data' / 'other').symlink_to(tmp_path / 'elsewhere')
+  source = open_folder(tmp_path / 'data')
+  assert [str(path.relative_to(tmp_path / 'data')) for path in source.paths] == ['other/x.png', 'z/1.png']
+
+
+def test_a_broken_image_is_named_when_it_is_read(tmp_path):
+  (tmp_path / 'a.png').write_bytes(b'no image')
+  source = open_folder(tmp_path)
+  assert message(DataError, source.__getitem__, 0).startswith(f'Cannot read {tmp_path}/a.png as an image (')
+
+
+def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
+  assert message(DataError, open_folder, tmp_path) == (
+    f'No images (.bmp .gif .jpeg .jpg .png .tif .tiff .webp) under {tmp_path}; '
+    'the folder source searches sub-folders too.'
+  )
+
+
+def test_a_missing_folder_is_told_from_a_file(tmp_path):
+  write_images(tmp_path, 'a.png')
+  ending = 'the folder source needs a folder with images.'
+  assert message(DataError, open_folder, tmp_path / 'b') == f'{tmp_path}/b does not exist; {ending}'
+  assert message(DataError, open_folder, tmp_path / 'a.png') == f'{tmp_path}/a.png is a file; {ending}'
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+  def refuse(path):
+    raise PermissionError(13, 'Permission denied', str(path))
+
+  monkeypatch.setattr('os.scandir', refuse)
+  assert message(DataError, open_folder, tmp_path) == f'Cannot list {tmp_path} (Permission denied).'
+
+
+def test_a_folder_needs_an_image_size_and_one_or_three_channels(tmp_path):
+  assert message(ConfigError, open_folder, tmp_path, image_size=None) == (
+    'data.image_size is not set; files differ in size, so set the side in pixels, for example 64.'
+  )
+  assert message(ConfigError, open_folder, tmp_path, channels=4) == ('data.channels is 4; use 1 for grey or 3 for RGB.')
