@@ -1,0 +1,1 @@
+"""Networks: arrays to arrays; no losses, configs or devices."""

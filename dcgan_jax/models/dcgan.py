@@ -1,0 +1,147 @@
+"""The generator and discriminator of Radford et al. 2016 (DCGAN) at any size, in 1, 2 or 3 spatial dimensions."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dcgan_jax.errors import ConfigError
+from dcgan_jax.models.convolution import Conv, ConvTranspose
+from dcgan_jax.models.initializers import Initialization
+
+
+def base_shape(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+  """Spatial size from which strides reach an example: base * product(strides) = size in every dimension.
+
+  Args:
+    shape: of an example, (*spatial, channels).
+    strides: of the layers.
+
+  Raises:
+    ConfigError: a size is no multiple of the product of the strides.
+  """
+  factor = math.prod(strides)
+  if any(size % factor for size in shape[:-1]):
+    sizes = ' x '.join(map(str, shape[:-1]))
+    raise ConfigError(
+      f'{len(strides)} layers of strides {tuple(strides)} reach multiples of {factor}, not examples of size {sizes}; '
+      'change config.data.image_size or the number of widths of both networks'
+    )
+  return tuple(size // factor for size in shape[:-1])
+
+
+class Generator(nn.Module):
+  """Projection, then transposed convolutions with normalisation and activation, tanh out.
+
+  Attributes:
+    shape: of an example, (*spatial, channels); every size is base * product(strides).
+    widths: channels of each layer's input, from the base upwards.
+    strides: of each layer; as many as widths.
+    kernel_size: of the transposed convolutions, in every dimension.
+    activation: of all layers but the last.
+    norm: makes a normalisation layer from `use_running_average`; none follows the last layer.
+    norm_before_reshape: normalise the projection per unit, as the authors' code does, rather than per channel.
+    bias: the last layer has a bias; the others' would be undone by the normalisation after them.
+    initialization: of weights.
+    dtype: of activations; parameters are float32.
+
+  References: Radford et al. 2016, figure 1 and section 3.
+  """
+
+  shape: tuple[int, ...]
+  widths: tuple[int, ...]
+  strides: tuple[int, ...]
+  kernel_size: int
+  activation: Callable
+  norm: Callable
+  norm_before_reshape: bool
+  bias: bool
+  initialization: Initialization
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, z: jax.Array, *, train: bool) -> jax.Array:
+    """Maps latents [B, Z] to examples in [-1, 1], [B, *shape]; `train` normalises by this batch's statistics."""
+    base = (*base_shape(self.shape, self.strides), self.widths[0])
+    options = {'dtype': self.dtype, 'kernel_init': self.initialization.weights}
+
+    x = nn.Dense(math.prod(base), use_bias=False, name='projection', **options)(z)
+    x = x if self.norm_before_reshape else x.reshape(-1, *base)
+    x = self.activation(self.norm(use_running_average=not train, name='norm_0')(x))
+    x = x.reshape(-1, *base)
+
+    for i, (width, stride) in enumerate(zip(self.widths[1:], self.strides[:-1], strict=True), start=1):
+      x = ConvTranspose(width, self.kernel_size, stride, use_bias=False, name=f'conv_{i}', **options)(x)
+      x = self.activation(self.norm(use_running_average=not train, name=f'norm_{i}')(x))
+
+    last = ConvTranspose(self.shape[-1], self.kernel_size, self.strides[-1], self.bias, name='output', **options)
+    return jnp.tanh(last(x).astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+  """Strided convolutions with LeakyReLU and normalisation, then one linear unit.
+
+  Attributes:
+    widths: channels of each layer's output, from the image downwards.
+    strides: of each layer; as many as widths.
+    kernel_size: of the convolutions, in every dimension.
+    activation: of all convolutions.
+    norm: makes a normalisation layer from `use_running_average`, or None; the first layer never has one, as its
+      statistics would tell real from fake by colour alone (Radford et al. 2016, section 3).
+    dropout: share of activations set to zero after each layer in training.
+    bias: layers without normalisation after them have a bias.
+    initialization: of weights.
+    dtype: of activations; parameters and logits are float32.
+  """
+
+  widths: tuple[int, ...]
+  strides: tuple[int, ...]
+  kernel_size: int
+  activation: Callable
+  norm: Callable | None
+  dropout: float
+  bias: bool
+  initialization: Initialization
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """Judges examples.
+
+    Args:
+      x: examples in [-1, 1], [B, *spatial, C].
+      train: normalise by this batch's statistics, and drop activations.
+      keys: one random key per example, [B], for dropout.
+
+    Returns:
+      Logits [B], positive for real, and the activations of every convolution, [B, *spatial_i, widths_i].
+    """
+    base_shape(x.shape[1:], self.strides)
+    options = {'dtype': self.dtype, 'kernel_init': self.initialization.weights}
+    features = []
+    for i, (width, stride) in enumerate(zip(self.widths, self.strides, strict=True)):
+      normalized = self.norm is not None and i > 0
+      x = Conv(width, self.kernel_size, stride, use_bias=self.bias and not normalized, name=f'conv_{i}', **options)(x)
+      if normalized:
+        x = self.norm(use_running_average=not train, name=f'norm_{i}')(x)
+      x = self.activation(x)
+      features.append(x)
+      if train and self.dropout:
+        x = drop(jax.vmap(jax.random.fold_in, (0, None))(keys, i), x, self.dropout)
+    x = x.reshape(x.shape[0], -1)
+    logits = nn.Dense(1, use_bias=self.bias, name='output', **options)(x)
+    return logits.astype(jnp.float32).squeeze(-1), tuple(features)
+
+
+def drop(keys: jax.Array, x: jax.Array, share: float) -> jax.Array:
+  """Dropout whose mask belongs to the example and not to the device.
+
+  Args:
+    keys: one per example, [B].
+    x: activations, [B, ...].
+    share: of activations set to zero, in [0, 1); the others are scaled by 1 / (1 - share).
+  """
+  kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - share, x.shape[1:]))(keys)
+  return jnp.where(kept, x / (1 - share), jnp.zeros((), x.dtype))

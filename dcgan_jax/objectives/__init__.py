@@ -1,0 +1,1 @@
+"""What the two players want: pure functions of logits, features and gradients."""

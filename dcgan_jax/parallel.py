@@ -1,0 +1,96 @@
+"""The only file that says pmap: axis name, mesh, sharding, averaging.
+
+Law: pmap is the outermost transform, and the state has ordinary shapes everywhere: it enters and leaves un-stacked, the
+same on every device.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dcgan_jax.errors import ConfigError
+
+AXIS = 'devices'
+
+
+def average_over_devices(tree: Any) -> Any:
+  """The mean of each leaf over all devices: the one place where gradients, statistics and scalars meet."""
+  return lax.pmean(tree, AXIS)
+
+
+def global_example_indices(examples_per_device: int) -> jax.Array:
+  """Positions of this device's examples in the global batch, int32 [examples_per_device]."""
+  return lax.axis_index(AXIS) * examples_per_device + jnp.arange(examples_per_device)
+
+
+def sharding(devices: list[jax.Device]) -> NamedSharding:
+  """The same value on each of these devices."""
+  return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+
+
+def replicate(tree: Any, devices: list[jax.Device]) -> Any:
+  """Puts each leaf whole on every device; shapes stay as they are."""
+  return jax.device_put(tree, sharding(devices))
+
+
+def check_batch_size(batch_size: int, devices: list[jax.Device]) -> None:
+  """Raises ConfigError where the devices cannot share the global batch equally."""
+  count = len(devices)
+  if batch_size % count:
+    lower = batch_size // count * count
+    choices = f'{lower} or {lower + count}' if lower else f'{count}'
+    raise ConfigError(
+      f'config.batch_size is {batch_size}, which {count} devices cannot share equally; '
+      f'use a multiple of {count}, for example {choices}'
+    )
+
+
+def compile_update(
+  train_step: Callable, gather: Callable, *, steps_per_call: int, devices: list[jax.Device]
+) -> Callable:
+  """Makes the update: several training steps on all devices in one compiled call.
+
+  Args:
+    train_step: (state, batch, key) -> (state, scalars), on one device's share of the batch.
+    gather: (data, row) -> batch, what the feeder of the data says.
+    steps_per_call: K, the most steps of one call.
+    devices: those to run on.
+
+  Returns:
+    update(state, rows, steps, data, key) -> (state, scalars): `rows` as the feeder's block, leaves [K, B, ...], of
+    which the first `steps` are used; the returned scalars are [K], of which the first `steps` count. The state is
+    donated.
+  """
+
+  def block(state, rows, shared):
+    def one(i, carry):
+      state, scalars = carry
+      batch = gather(shared['data'], jax.tree.map(lambda leaf: leaf[i], rows))
+      state, new = train_step(state, batch, shared['key'])
+      return state, jax.tree.map(lambda all_steps, value: all_steps.at[i].set(value), scalars, new)
+
+    batch = gather(shared['data'], jax.tree.map(lambda leaf: leaf[0], rows))
+    _, shapes = jax.eval_shape(train_step, state, batch, shared['key'])
+    scalars = jax.tree.map(lambda leaf: jnp.zeros((steps_per_call,), leaf.dtype), shapes)
+    # Like lax.scan, but the number of steps is an argument: a shorter last block, or one that ends where a checkpoint
+    # is due, runs the very same program, so nothing compiles twice and a resumed run stays equal bit for bit.
+    return lax.fori_loop(0, shared['steps'], one, (state, scalars))
+
+  mapped = jax.pmap(block, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices)
+
+  def update(state, rows, steps, data, key):
+    rows = jax.tree.map(lambda leaf: _split_batch(leaf, len(devices)), rows)
+    return mapped(state, rows, {'data': data, 'key': key, 'steps': np.int32(steps)})
+
+  return update
+
+
+def _split_batch(leaf: np.ndarray, devices: int) -> np.ndarray:
+  """[K, B, ...] -> [devices, K, B / devices, ...]."""
+  steps, batch_size, *rest = leaf.shape
+  return leaf.reshape(steps, devices, batch_size // devices, *rest).swapaxes(0, 1)
