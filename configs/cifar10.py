@@ -1,0 +1,106 @@
+"""DCGAN on CIFAR-10 at 32 x 32: the reference configuration, with every key.
+
+    python launch.py --config configs/cifar10.py --workdir runs/cifar10
+
+Variants, as `--config configs/cifar10.py:NAME`:
+    paper    Radford et al. 2016: 5 x 5 kernels, z ~ U(-1, 1), twice the widths, no output biases.
+    pytorch  the PyTorch DCGAN example, which reads CIFAR-10 at 64 x 64: 3,576,704 and 2,765,568 parameters.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config(variant=''):
+  config = reference()
+  VARIANTS[variant](config)
+  return config
+
+
+def reference():
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.steps = 50_000  # updates of each network
+  config.batch_size = 128  # real images per update, over all devices
+  config.steps_per_call = 10  # updates in one compiled call; no effect on the result
+  config.precision = 'float32'  # of activations; 'bfloat16' keeps parameters, statistics and losses in float32
+
+  config.data = dict(
+    source='tfds:cifar10',  # tfds:NAME, folder:PATH, npz:PATH or digits
+    split='train',
+    dir=config_dict.placeholder(str),  # of TensorFlow Datasets; None: TFDS_DATA_DIR or ~/tensorflow_datasets
+    image_size=config_dict.placeholder(int),  # pixels; None: as the data are
+    crop=config_dict.placeholder(int),  # central square cut out before resizing, pixels; None: the largest
+    channels=3,  # of images read from a folder: 1 grey, 3 RGB
+    flip=False,  # random left-right flips of real images; the paper uses none
+    resident_megabytes=2000,  # a data set of up to this size lives on the device, a larger one is streamed
+    threads=16,  # that read and decode a streamed data set
+  )
+  config.data.image_size = 32
+
+  config.generator = dict(
+    name='dcgan',
+    latents='normal',  # distribution of z: normal is N(0, 1), uniform is U(-1, 1)
+    latent_size=100,
+    widths=(256, 128, 64),  # channels from 4 x 4 upwards
+    strides=config_dict.placeholder(tuple),  # of each layer; None: 2 for every width
+    kernel_size=4,  # a multiple of the stride makes no checkerboard (Odena et al. 2016)
+    negative_slope=0.0,  # 0 is ReLU
+    norm_before_reshape=False,  # normalise the projection per channel (PyTorch) or per unit (paper's code)
+    bias=True,
+    optimizer=dict(
+      name='adam',
+      learning_rate=2e-4,
+      b1=0.5,  # with 0.9 training oscillates (Radford et al. 2016, section 4)
+      b2=0.999,
+      epsilon=1e-8,
+    ),
+    averaging=dict(  # of the generator that samples are drawn from
+      half_life=50_000.0,  # images
+      ramp_up=0.05,  # half-life at most this share of the images seen so far
+    ),
+  )
+
+  config.discriminator = dict(
+    name='dcgan',
+    widths=(64, 128, 256),  # channels from the image downwards
+    strides=config_dict.placeholder(tuple),
+    kernel_size=4,
+    negative_slope=0.2,
+    normalization='batch',  # batch or none; the first layer never has one
+    dropout=0.0,
+    bias=True,
+    optimizer=dict(name='adam', learning_rate=2e-4, b1=0.5, b2=0.999, epsilon=1e-8),
+  )
+
+  config.initialization = 'dcgan'  # dcgan: N(0, 0.02), gains N(1, 0.02); keras: Glorot uniform, gains 1
+  config.batch_norm = dict(decay=0.9, epsilon=1e-5)  # PyTorch's momentum 0.1 is a decay of 0.9
+  config.loss = 'non_saturating'
+  config.reuse_fakes = False  # the generator's update reuses the discriminator's fakes: faster, as PyTorch's
+
+  config.logging = dict(  # in steps
+    scalars_every=100,
+    samples_every=1000,
+    num_samples=64,  # images in a grid
+    checkpoint_every=1000,
+    checkpoints_kept=3,
+  )
+  return config
+
+
+def paper(config):
+  config.generator.update(
+    latents='uniform', widths=(512, 256, 128), kernel_size=5, norm_before_reshape=True, bias=False
+  )
+  config.discriminator.update(widths=(128, 256, 512), kernel_size=5, bias=False)
+
+
+def pytorch(config):
+  config.data.image_size = 64
+  config.batch_size = 64
+  config.reuse_fakes = True
+  config.generator.update(widths=(512, 256, 128, 64), bias=False)
+  config.discriminator.update(widths=(64, 128, 256, 512), bias=False)
+
+
+VARIANTS = {'': lambda config: None, 'paper': paper, 'pytorch': pytorch}

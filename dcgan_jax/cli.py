@@ -1,0 +1,215 @@
+"""The commands as one dict of functions. Flags are read and checked before JAX is imported.
+
+usage: launch.py [command] [flags]
+
+  train      train a config, or go on with the run in a work directory (the default command)
+  sample     draw images from a run
+
+`launch.py COMMAND --help` lists a command's flags. Without any arguments it trains configs/digits.py.
+"""
+
+import argparse
+import difflib
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from dcgan_jax.errors import ConfigError, DivergenceError, StoppedError, UserError, look_up
+from dcgan_jax.validate import flatten, validate
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DEFAULT_CONFIG = ROOT / 'configs' / 'digits.py'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs one command; returns the exit code: 2 for a user's mistake, 1 for a run that diverged, 130 or 143 for
+  one that a signal stopped."""
+  argv = list(sys.argv[1:] if argv is None else argv)
+  try:
+    if argv and argv[0] in ('-h', '--help'):
+      print(__doc__.split('\n', 2)[2].strip())
+      return 0
+    name = argv.pop(0) if argv and not argv[0].startswith('-') else 'train'
+    look_up(COMMANDS, name, 'command')(argv)
+  except UserError as error:
+    return _complain(error, 2)
+  except DivergenceError as error:
+    return _complain(error, 1)
+  except StoppedError as stop:
+    return _complain(stop, stop.code)
+  except KeyboardInterrupt:
+    return _complain('Interrupted', 130)
+  return 0
+
+
+def train(argv: list[str]) -> None:
+  """Trains a config, or goes on with the run that is in --workdir."""
+  from dcgan_jax import workdir
+
+  parser = _Parser('train', train.__doc__)
+  parser.add_argument('--config', metavar='FILE[:VARIANT]', help='config file; default: that of --workdir, else digits')
+  parser.add_argument('--config.KEY', metavar='VALUE', help='another value for a key, such as --config.batch_size=64')
+  parser.add_argument('--workdir', type=pathlib.Path, help='where the run lives; default: runs/<name of the config>')
+  args, rest = parser.parse_known_args(argv)
+  config = _read_config(args.config, args.workdir, rest)
+  validate(config.to_dict())
+  directory = (args.workdir or pathlib.Path('runs') / _run_name(args.config)).expanduser()
+  if directory.exists() and not directory.is_dir():
+    raise ConfigError(f'--workdir {directory} is a file; give a directory')
+  workdir.check_unchanged(directory, config.to_dict())
+
+  _quiet()
+  from dcgan_jax import build
+
+  build.run_training(config, directory)
+
+
+def sample(argv: list[str]) -> None:
+  """Draws images from the averaged generator of a run; sample i is a function of the seed and i alone."""
+  parser = _Parser('sample', sample.__doc__)
+  parser.add_argument('--workdir', type=pathlib.Path, required=True, help='the run')
+  parser.add_argument('--num', type=_whole_number(1), default=64, help='how many (%(default)s)')
+  parser.add_argument('--seed', type=_whole_number(0), default=0, help='of the draw (%(default)s)')
+  parser.add_argument('--step', type=_whole_number(0), help='of the checkpoint; default: the newest')
+  parser.add_argument(
+    '--out', type=pathlib.Path, default=pathlib.Path('samples.png'),
+    help='a .png (grid), an .npz (uint8 [N, H, W, C] under "images") or a folder of PNGs (%(default)s)',
+  )  # fmt: skip
+  args = parser.parse_args(argv)
+
+  _quiet()
+  from dcgan_jax import run
+  from dcgan_jax import sample as samples
+
+  restored = run.load(args.workdir, step=args.step)
+  samples.save(args.out, restored.sample(args.num, seed=args.seed))
+  print(f'{args.num} samples of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {'sample': sample, 'train': train}
+
+
+class _Parser(argparse.ArgumentParser):
+  """An argument parser whose errors are UserErrors."""
+
+  def __init__(self, command: str, description: str):
+    super().__init__(prog=f'launch.py {command}', description=description, allow_abbrev=False)
+
+  def error(self, message: str) -> NoReturn:
+    raise ConfigError(f'{message[0].upper()}{message[1:]}; see {self.prog} --help')
+
+
+def _whole_number(lowest: int) -> Callable[[str], int]:
+  def parse(text: str) -> int:
+    if not text.isdecimal() or not lowest <= int(text) < 2**32:
+      raise argparse.ArgumentTypeError(f'{text!r} is no whole number from {lowest} to 2**32 - 1')
+    return int(text)
+
+  return parse
+
+
+def _read_config(path: str | None, directory: pathlib.Path | None, overrides: list[str]):
+  """The locked config of a file, of a run, or of the digits, with the overrides of the command line."""
+  from absl import flags
+
+  try:
+    _check_overrides(overrides, dict(flatten(_parse_config(path, directory, []).to_dict())))
+    return _parse_config(path, directory, overrides)
+  except (flags.Error, AttributeError, ImportError, KeyError, SyntaxError, TypeError, ValueError) as error:
+    raise ConfigError(_explain(error, path)) from error
+
+
+def _parse_config(path: str | None, directory: pathlib.Path | None, overrides: list[str]):
+  from absl import flags
+  from ml_collections import ConfigDict, config_flags
+
+  from dcgan_jax import workdir
+
+  values = flags.FlagValues()
+  if path is None and directory is not None and (directory / 'config.json').exists():
+    argv = ['launch.py', *overrides]
+    config = ConfigDict(_with_placeholders(workdir.read(directory, 'config.json')))
+    config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
+  else:
+    path = path or str(DEFAULT_CONFIG)
+    file = pathlib.Path(path.partition(':')[0])
+    if not file.is_file():
+      raise ConfigError(f'No config file {file}; expected a Python file such as configs/cifar10.py')
+    # Configs import one another as `configs.NAME`.
+    sys.path.insert(0, str(file.resolve().parent.parent))
+    argv = ['launch.py', f'--config={path}', *overrides]
+    config_flags.DEFINE_config_file('config', flag_values=values, lock_config=True, sys_argv=argv)
+  values(argv)
+  return values.config
+
+
+def _with_placeholders(config: dict) -> dict:
+  """None as ml_collections wants it: a key that takes a value from the command line."""
+  from ml_collections import config_dict
+
+  fill = lambda value: _with_placeholders(value) if isinstance(value, dict) else value
+  return {key: config_dict.placeholder(object) if value is None else fill(value) for key, value in config.items()}
+
+
+def _check_overrides(overrides: list[str], known: dict[str, object]) -> None:
+  """Raises ConfigError at the first argument that is no `--config.KEY=VALUE` or `--config.KEY VALUE` of a known key."""
+  is_value = False
+  for token in overrides:
+    if is_value and not token.startswith('--'):
+      is_value = False
+      continue
+    if not token.startswith('--config.'):
+      raise ConfigError(
+        f"Unknown argument '{token}'{_near(token, ['--config', '--workdir', *COMMANDS])}; see launch.py train --help"
+      )
+    key, equals, _ = token.removeprefix('--config.').partition('=')
+    if key not in known:
+      raise ConfigError(
+        f'Unknown key config.{key}{_near(key, known)}; configs/cifar10.py lists every key with its meaning'
+      )
+    is_value = not equals
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+  near = difflib.get_close_matches(name, names, n=1)
+  return f', did you mean {near[0]}' if near else ''
+
+
+def _explain(error: Exception, path: str | None) -> str:
+  """One line for what absl, ml_collections and a config file's own code say."""
+  from absl import flags
+
+  lines = str(error.args[0] if error.args else error).strip().split('\n')
+  file, _, variant = (path or '').partition(':')
+  if variant and (variant in lines[-1] or 'get_config() takes' in lines[-1]):
+    return f"{file} has no variant '{variant}'; its docstring lists those it has"
+  # Of a traceback out of a config file only the last line says what is wrong.
+  text = lines[-1] if len(lines) > 2 else ' '.join(lines)
+  own = isinstance(error, flags.Error) and text.startswith('flag --config.')
+  where = '' if own else f'Cannot read {file or "the config"}: '
+  return f'{where}{text.strip().rstrip(".")}; configs/cifar10.py lists every key with its meaning'
+
+
+def _run_name(path: str | None) -> str:
+  """'configs/cifar10.py:paper' -> 'cifar10_paper'."""
+  file, _, variant = (path or str(DEFAULT_CONFIG)).partition(':')
+  return '_'.join(filter(None, (pathlib.Path(file).stem, variant)))
+
+
+def _quiet() -> None:
+  """Libraries report what concerns their developers; a user's terminal is for the run."""
+  import warnings
+
+  from absl import logging
+
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
+  logging.set_verbosity(logging.ERROR)
+  warnings.filterwarnings('ignore', category=DeprecationWarning)
+
+
+def _complain(message: object, code: int) -> int:
+  print(f'launch.py: {message}', file=sys.stderr)
+  return code

@@ -1,0 +1,77 @@
+"""Images from a trained generator: a function of (seed, index), whatever the batch size."""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dcgan_jax import images
+from dcgan_jax.errors import ConfigError
+
+
+def compile_generate(generator: nn.Module) -> Callable:
+  """Makes generate(variables, z [B, Z]) -> examples in [-1, 1], [B, *shape], by the moving statistics."""
+  return jax.jit(lambda variables, z: generator.apply(variables, z, train=False))
+
+
+def draw_latents(latents: Callable, *, num: int, seed: int, first: int = 0) -> np.ndarray:
+  """z of samples first .. first + num - 1, [num, Z]: sample i depends on the seed and i alone.
+
+  Args:
+    latents: keys [B] -> z [B, Z].
+    num: how many.
+    seed: of the draw, from 0.
+    first: index of the first.
+  """
+  indices = first + jnp.arange(num)
+  return np.asarray(latents(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), indices)))
+
+
+def draw(
+  generate: Callable, variables: dict, latents: Callable, *, num: int, seed: int, batch_size: int = 64
+) -> np.ndarray:
+  """Samples, uint8 [num, *shape].
+
+  Args:
+    generate: as `compile_generate` makes it.
+    variables: of the generator.
+    latents: keys [B] -> z [B, Z].
+    num: how many.
+    seed: of the draw, from 0.
+    batch_size: examples at a time; no effect on the result. The last batch is filled up, so that one program is
+      compiled.
+  """
+  batches = []
+  for first in range(0, num, batch_size):
+    z = draw_latents(latents, num=batch_size, seed=seed, first=first)
+    batches.append(images.to_uint8(generate(variables, z)))
+  return np.concatenate(batches)[:num]
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+  """Whether an example of this shape can be shown: [H, W, 1 or 3]."""
+  return len(shape) == 3 and shape[-1] in (1, 3)
+
+
+def save(path: pathlib.Path, examples: np.ndarray) -> None:
+  """Writes uint8 examples [N, *shape] as the path says: a PNG grid, an .npz ('images'), or a folder of PNGs.
+
+  Raises:
+    ConfigError: a suffix that is none of these, or pictures asked of examples that are no images.
+  """
+  if path.suffix not in ('.png', '.npz', ''):
+    raise ConfigError(f"Cannot write samples as '{path.suffix}'; --out is a .png (grid), an .npz or a folder of PNGs")
+  if path.suffix != '.npz' and not is_image(examples.shape[1:]):
+    raise ConfigError(f'Examples of shape {examples.shape[1:]} are no images; write them to an .npz')
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if path.suffix == '.npz':
+    np.savez_compressed(path, images=examples)
+  elif path.suffix == '.png':
+    images.save_png(path, images.grid(examples))
+  else:
+    path.mkdir(exist_ok=True)
+    for i, example in enumerate(examples):
+      images.save_png(path / f'{i:06d}.png', example)

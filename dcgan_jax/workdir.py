@@ -1,0 +1,74 @@
+"""The files of a run that describe it: config.json and run.json. Needs no JAX."""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from dcgan_jax.errors import CheckpointError
+from dcgan_jax.validate import flatten
+
+# A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
+MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'data.threads', 'logging')
+_LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
+
+
+def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
+  """config.json or run.json of a run; lists come back as tuples.
+
+  Raises:
+    CheckpointError: the file is missing or is not the JSON it should be.
+  """
+  path = workdir / name
+  if not path.is_file():
+    raise CheckpointError(
+      f'No run in {workdir} ({name} is missing); train one: launch.py --config FILE --workdir {workdir}'
+    )
+  try:
+    content = json.loads(path.read_text())
+  except ValueError as error:
+    raise CheckpointError(f'{path} is not JSON ({error}); copy it from another run with the same config') from error
+  if not isinstance(content, dict):
+    raise CheckpointError(f'{path} holds no keys; copy it from another run with the same config')
+  return _with_tuples(content)
+
+
+def write(workdir: pathlib.Path, name: str, content: Mapping[str, Any]) -> None:
+  """Writes config.json or run.json; the file appears whole or not at all."""
+  part = workdir / f'.{name}.part'
+  part.write_text(json.dumps(content, indent=2) + '\n')
+  part.replace(workdir / name)
+
+
+def describe_run(shape: tuple[int, ...]) -> dict[str, Any]:
+  """Content of run.json: the examples' shape, which loading needs and the config does not know, and the versions."""
+  versions = {'python': platform.python_version()}
+  for library in _LIBRARIES:
+    try:
+      versions[library] = importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+      versions[library] = None
+  return {'shape': list(shape), 'versions': versions}
+
+
+def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Raises CheckpointError where a run in `workdir` was started with another config, naming the keys."""
+  if not (workdir / 'config.json').exists():
+    return
+  old, new = dict(flatten(read(workdir, 'config.json'))), dict(flatten(_with_tuples(config)))
+  changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+  changed = [key for key in changed if not any(key == may or key.startswith(f'{may}.') for may in MAY_CHANGE)]
+  if changed:
+    differences = ', '.join(f'config.{key} {old.get(key)!r} -> {new.get(key)!r}' for key in changed)
+    raise CheckpointError(
+      f'{workdir} holds a run with another config ({differences}); take the old values to go on with it, '
+      'or another --workdir to start anew'
+    )
+
+
+def _with_tuples(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return {key: _with_tuples(item) for key, item in value.items()}
+  return tuple(value) if isinstance(value, list) else value

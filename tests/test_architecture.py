@@ -1,0 +1,134 @@
+"""The laws of the house, read off the source."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / 'dcgan_jax'
+FILES = sorted(PACKAGE.rglob('*.py'))
+# What each module or room may import of the package, besides errors and its own room.
+MAY_IMPORT = {
+  '__init__': {'run'},
+  'augment': set(),
+  'build': {
+    'augment', 'checkpoint', 'data', 'hooks', 'images', 'latents', 'models', 'objectives', 'optimizers', 'parallel',
+    'sample', 'state', 'step', 'train', 'validate', 'workdir',
+  },
+  'checkpoint': {'state'},
+  'cli': {'build', 'run', 'sample', 'validate', 'workdir'},
+  'data': {'images'},
+  'errors': set(),
+  'hooks': {'checkpoint', 'images', 'sample', 'state'},
+  'images': set(),
+  'latents': set(),
+  'models': set(),
+  'objectives': set(),
+  'optimizers': set(),
+  'parallel': set(),
+  'run': {'build', 'checkpoint', 'images', 'sample', 'state', 'validate', 'workdir'},
+  'sample': {'images', 'latents'},
+  'state': set(),
+  'step': {'objectives', 'parallel', 'state'},
+  'train': {'hooks', 'parallel', 'state'},
+  'validate': set(),
+  'workdir': {'validate'},
+}  # fmt: skip
+ONE_IMPORTER = {
+  'PIL': 'images', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
+  'tensorflow_datasets': 'data.tfds',
+}  # fmt: skip
+
+
+def _name(path):
+  return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts)
+
+
+def _imports(path):
+  """Dotted names imported anywhere in a file."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+@pytest.mark.parametrize('path', FILES, ids=_name)
+def test_imports_follow_the_table(path):
+  room = _name(path).split('.')[0]
+  for name in _imports(path):
+    if name.startswith('dcgan_jax.'):
+      target = name.split('.')[1]
+      assert target in MAY_IMPORT[room] | {'errors', room}, f'{_name(path)} imports {name}'
+
+
+@pytest.mark.parametrize('library', ONE_IMPORTER)
+def test_a_library_is_imported_by_one_module(library):
+  importers = {_name(path) for path in FILES if any(name.split('.')[0] == library for name in _imports(path))}
+  assert importers == {ONE_IMPORTER[library]}
+
+
+def test_pmap_is_said_in_one_file():
+  users = {_name(path) for path in FILES for node in ast.walk(ast.parse(path.read_text())) if _is(node, 'pmap')}
+  assert users == {'parallel'}
+
+
+def test_nobody_replicates_by_stacking():
+  for path in FILES:
+    assert not any(_is(node, name) for node in ast.walk(ast.parse(path.read_text())) for name in ('unreplicate',))
+
+
+def test_collectives_are_called_in_one_file():
+  names = ('pmean', 'psum', 'all_gather', 'axis_index')
+  users = {
+    _name(path) for path in FILES for node in ast.walk(ast.parse(path.read_text())) if any(_is(node, n) for n in names)
+  }
+  assert users == {'parallel'}
+
+
+def test_configs_are_read_by_build_alone():
+  for path in FILES:
+    tree = ast.parse(path.read_text())
+    readers = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_config(node.value)]
+    fields = {node.attr for node in readers} - {'to_dict'}
+    assert not fields or _name(path) == 'build', f'{_name(path)} reads {fields}'
+    assert 'config.get(' not in path.read_text()
+
+
+def test_no_dynamic_imports_nor_decorator_registries():
+  for path in FILES:
+    assert not any(
+      name.startswith('importlib') and 'util' not in name and 'metadata' not in name for name in _imports(path)
+    )
+    assert 'register' not in path.read_text()
+
+
+def test_no_file_is_over_400_lines_and_no_function_over_80():
+  for path in FILES:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400, path
+    for node in ast.walk(ast.parse(text)):
+      if isinstance(node, ast.FunctionDef):
+        assert node.end_lineno - node.lineno < 80, f'{path}: {node.name}'
+
+
+def test_rooms_do_not_nest_and_nothing_is_called_utils():
+  assert not list(PACKAGE.glob('*/*/*.py'))
+  vague = {'utils', 'common', 'helpers', 'misc', 'base'}
+  assert not vague & {path.stem for path in FILES}
+
+
+def test_the_step_is_a_sentence():
+  text = (PACKAGE / 'step.py').read_text()
+  (step,) = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == 'train_step')
+  assert step.end_lineno - step.lineno <= 65
+  assert not any(isinstance(node, (ast.If, ast.IfExp, ast.For, ast.While)) for node in ast.walk(step))
+
+
+def _is_config(node):
+  """`config` or `self.config`, and not TensorFlow's `tf.config`."""
+  return ast.unparse(node) in ('config', 'self.config')
+
+
+def _is(node, name):
+  return (isinstance(node, ast.Attribute) and node.attr == name) or (isinstance(node, ast.Name) and node.id == name)

@@ -1,0 +1,128 @@
+"""What the command line answers, most of all to mistakes: one line, exit code 2, no traceback, JAX not yet imported."""
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dcgan_jax import cli
+
+ROOT = pathlib.Path(__file__).parent.parent
+CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['trian'], "Unknown command 'trian'; known: sample, train. Did you mean 'train'?"),
+    (['--confg=x'], "Unknown argument '--confg=x', did you mean --config; see launch.py train --help"),
+    (
+      ['--config', 'configs/nope.py'],
+      'No config file configs/nope.py; expected a Python file such as configs/cifar10.py',
+    ),
+    (['--config', f'{CIFAR10}:papr'], "cifar10.py has no variant 'papr'; its docstring lists those it has"),
+    (['--config', str(ROOT / 'configs' / 'npz.py:x')], "npz.py has no variant 'x'; its docstring lists those it has"),
+    (['--config.batchsize=3'], 'Unknown key config.batchsize, did you mean batch_size; configs/cifar10.py lists'),
+    (['--config.generator=3'], 'Unknown key config.generator, did you mean'),
+    (['--config.batch_size=abc'], "flag --config.batch_size=abc: invalid literal for int() with base 10: 'abc'"),
+    (['--config.batch_size', '1.5'], "flag --config.batch_size=1.5: invalid literal for int() with base 10: '1.5'"),
+    (['--config.data.flip=maybe'], '--config.data.flip=maybe'),
+    (['--config.batch_size=-5'], 'config.batch_size is -5; expected a whole number from 1'),
+    (['--config.generator.optimizer.learning_rate=nan'], 'learning_rate is nan; expected a finite number above 0'),
+    (['--config', CIFAR10, '--config.data.image_size=30'], 'sizes are multiples of 8, for example 24 or 32'),
+    (['--config.generator.widths=abc'], "config.generator.widths is ('abc',); expected a tuple of whole numbers"),
+    (['--workdir', str(ROOT / 'README.md')], 'README.md is a file; give a directory'),
+    (['sample'], 'The following arguments are required: --workdir; see launch.py sample --help'),
+    (['sample', '--workdir', 'x', '--num', '-3'], "Argument --num: '-3' is no whole number from 1 to 2**32 - 1"),
+    (['sample', '--workdir', 'x', '--nmu', '3'], 'Unrecognized arguments: --nmu 3'),
+  ],
+)
+def test_a_mistake_in_the_arguments_is_one_line_before_jax_is_imported(arguments, message, tmp_path):
+  code = (
+    'import sys; from dcgan_jax import cli; code = cli.main(sys.argv[1:]);'
+    "assert 'jax' not in sys.modules; assert 'tensorflow_datasets' not in sys.modules; sys.exit(code)"
+  )
+  workdir = [] if '--workdir' in arguments or 'sample' in arguments else ['--workdir', str(tmp_path / 'run')]
+  command = [sys.executable, '-c', code, *arguments, *workdir]
+  environment = {'PYTHONPATH': str(ROOT), 'PATH': ''}
+  result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+  assert result.returncode == 2, result.stderr
+  assert message in result.stderr
+  assert result.stderr.startswith('launch.py: ')
+  assert result.stderr.count('\n') == 1
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--config.data.source=digit'], "Unknown kind of config.data.source 'digit'; known: digits, folder, npz, tfds."),
+    (['--config.data.source=digits:x'], "config.data.source is 'digits:x'; expected digits, tfds:NAME, folder:PATH"),
+    (['--config.data.source=npz'], "config.data.source is 'npz'; expected digits, tfds:NAME, folder:PATH or npz:PATH"),
+    (['--config.data.split=test'], 'test'),
+    (['--config.generator.name=dcgna'], "Unknown config.generator.name 'dcgna'; known: dcgan. Did you mean 'dcgan'?"),
+    (['--config.loss=hing'], "Unknown config.loss 'hing'; known: non_saturating, saturating."),
+    (['--config.discriminator.normalization=batc'], "Unknown normalization 'batc'; known: batch, none."),
+    (['--config.generator.optimizer.name=adm'], "Unknown optimizer 'adm'; known: adam."),
+    (['--config.precision=float64'], "Unknown config.precision 'float64'; known: bfloat16, float32."),
+    (
+      ['--config.batch_size=60'],
+      'config.batch_size is 60, which 8 devices cannot share equally; use a multiple of 8, for',
+    ),
+    (
+      ['--config.batch_size=4000'],
+      'digits holds 1,797 examples, fewer than config.batch_size 4000; use a smaller batch',
+    ),
+    (['--config', str(ROOT / 'configs' / 'folder.py')], 'data/images'),
+    (['--config', str(ROOT / 'configs' / 'npz.py')], 'data/images.npz'),
+  ],
+)
+def test_a_value_that_only_the_tables_or_the_data_can_refuse_is_one_line_too(arguments, message, tmp_path, capsys):
+  assert cli.main([*arguments, '--workdir', str(tmp_path / 'run')]) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('content', ['x = (', 'import nothere', 'def get_config():\n  raise ValueError("so it is")'])
+def test_a_broken_config_file_is_named_without_a_traceback(content, tmp_path, capsys):
+  (tmp_path / 'mine.py').write_text(content)
+  assert cli.main(['--config', str(tmp_path / 'mine.py'), '--workdir', str(tmp_path / 'run')]) == 2
+  error = capsys.readouterr().err
+  assert 'mine.py' in error
+  assert 'Traceback' not in error
+  assert error.count('\n') == 1
+
+
+def test_sampling_from_no_run_says_how_to_make_one(tmp_path, capsys):
+  assert cli.main(['sample', '--workdir', str(tmp_path)]) == 2
+  assert 'config.json is missing); train one: launch.py --config FILE --workdir' in capsys.readouterr().err
+
+
+def test_help_lists_every_command_and_takes_under_half_a_second():
+  command = [sys.executable, str(ROOT / 'launch.py'), '--help']
+  subprocess.run(command, check=True, capture_output=True)
+  seconds = []
+  for _ in range(3):
+    start = time.perf_counter()
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds.append(time.perf_counter() - start)
+  assert min(seconds) < 0.5
+  assert all(f'\n  {name} ' in output for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize('command', cli.COMMANDS)
+def test_each_command_explains_its_flags(command, capsys):
+  with pytest.raises(SystemExit) as stop:
+    cli.main([command, '--help'])
+  assert stop.value.code == 0
+  assert '--workdir' in capsys.readouterr().out
+
+
+def test_overrides_are_taken_with_and_without_an_equals_sign():
+  config = cli._read_config(CIFAR10, None, ['--config.batch_size', '64', '--config.data.flip', '--config.seed=3'])
+  assert (config.batch_size, config.data.flip, config.seed) == (64, True, 3)
+  assert config.is_locked

@@ -1,0 +1,89 @@
+"""Every config and variant is complete, small, valid and builds; presets have the sizes of their originals."""
+
+import ast
+import pathlib
+
+import jax
+import pytest
+import tensorflow_datasets as tfds
+
+from dcgan_jax import build
+from dcgan_jax.validate import flatten, validate
+
+CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
+SHAPES = {'digits': (16, 16, 1), 'mnist': (28, 28, 1), 'fashion_mnist': (28, 28, 1), 'cifar10': (32, 32, 3)}
+SHAPES |= {'npz': (32, 32, 3), 'folder': (64, 64, 3), 'celeb_a': (64, 64, 3)}
+SHAPES |= {'lsun_bedroom': (64, 64, 3), 'imagenet64': (64, 64, 3)}
+# Trainable parameters of generator and discriminator.
+SIZES = {
+  # Counted by PyTorch for examples/dcgan/main.py with its default arguments.
+  ('cifar10', 'pytorch'): (3_576_704, 2_765_568),
+  ('celeb_a', ''): (3_576_704, 2_765_568),
+  # Keras' model.summary() of the TensorFlow tutorial: 2,330,944 and 212,865, less 25,472 moving statistics.
+  ('mnist', 'tensorflow'): (2_305_472, 212_865),
+}
+
+
+def _load(name, variant):
+  module = __import__(f'configs.{name}', fromlist=['get_config'])
+  config = module.get_config(*[variant] * hasattr(module, 'VARIANTS'))
+  return config.lock()
+
+
+def _all():
+  for path in sorted(CONFIGS.glob('*.py')):
+    module = __import__(f'configs.{path.stem}', fromlist=['get_config'])
+    yield from ((path.stem, variant) for variant in getattr(module, 'VARIANTS', ['']))
+
+
+@pytest.mark.parametrize(('name', 'variant'), list(_all()))
+def test_config_is_valid_and_its_networks_fit_its_examples(name, variant):
+  config = _load(name, variant)
+  validate(config.to_dict())
+  shape = SHAPES[name]
+  if config.data.image_size:
+    shape = (config.data.image_size, config.data.image_size, shape[-1])
+  model = build.build_model(config, shape)
+  state = jax.eval_shape(model.create, jax.random.key(0))
+  build.build_game(config, model)
+  count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+  expected = SIZES.get((name, variant))
+  assert expected in (None, (count(state.generator.params), count(state.discriminator.params)))
+
+
+def test_there_is_a_config_for_each_data_set_and_each_has_a_shape_here():
+  assert {path.stem for path in CONFIGS.glob('*.py')} == SHAPES.keys()
+
+
+def test_the_reference_has_at_most_sixty_keys():
+  assert len(dict(flatten(_load('cifar10', '').to_dict()))) <= 60
+
+
+@pytest.mark.parametrize('name', sorted(SHAPES.keys() - {'cifar10'}))
+def test_a_config_changes_at_most_fifteen_lines_in_a_function(name):
+  tree = ast.parse((CONFIGS / f'{name}.py').read_text())
+  for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
+    assert len(function.body) <= 15, function.name
+
+
+def test_configs_import_ml_collections_and_one_another_only():
+  for path in CONFIGS.glob('*.py'):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Import):
+        assert [alias.name for alias in node.names] == ['ml_collections'], path
+      if isinstance(node, ast.ImportFrom):
+        assert node.module in ('configs', 'ml_collections'), path
+
+
+@pytest.mark.parametrize(('name', 'variant'), [(n, v) for n, v in _all() if n not in ('digits', 'folder', 'npz')])
+def test_config_reads_its_tensorflow_data_set(name, variant):
+  config = _load(name, variant)
+  config.batch_size = 4
+  with tfds.testing.mock_data(num_examples=6):
+    source = build.build_source(config)
+    feeder = build.build_feeder(config, source)
+    batch = feeder.gather(feeder.data, {key: rows[0] for key, rows in feeder.block(0, 1, 1).items()})
+  size = config.data.image_size
+  assert source.shape == (size, size, SHAPES[name][-1])
+  assert batch['images'].shape == (4, *source.shape)
+  assert batch['images'].dtype == 'uint8'

@@ -1,0 +1,72 @@
+"""The config's rules hold before JAX is imported, and say what they want."""
+
+import copy
+import math
+
+import pytest
+
+from configs import cifar10
+from dcgan_jax.errors import ConfigError
+from dcgan_jax.validate import RULES, flatten, validate
+
+
+def _changed(**values):
+  config = copy.deepcopy(cifar10.get_config().to_dict())
+  for path, value in values.items():
+    *groups, key = path.split('__')
+    node = config
+    for group in groups:
+      node = node[group]
+    node[key] = value
+  return config
+
+
+def test_every_key_of_the_reference_config_has_a_rule():
+  assert dict(flatten(RULES)).keys() == dict(flatten(cifar10.get_config().to_dict())).keys()
+
+
+@pytest.mark.parametrize('key', sorted(dict(flatten(RULES))))
+@pytest.mark.parametrize('value', [-5, math.nan, 'x', (0,), [], object()])
+def test_no_rule_lets_everything_pass(key, value):
+  rejected = [v for v in (-5, math.nan, 'x', (0,), [], object()) if not dict(flatten(RULES))[key].holds(v)]
+  assert len(rejected) >= 5
+  dict(flatten(RULES))[key].holds(value)  # and no value makes a rule itself fail
+
+
+@pytest.mark.parametrize(
+  ('values', 'message'),
+  [
+    ({'batch_size': -5}, 'config.batch_size is -5; expected a whole number from 1'),
+    ({'batch_size': True}, 'config.batch_size is True; expected a whole number from 1'),
+    ({'seed': -1}, r'config.seed is -1; expected a whole number from 0 to 2\*\*32 - 1'),
+    (
+      {'generator__optimizer__learning_rate': math.nan},
+      'config.generator.optimizer.learning_rate is nan; expected a finite number above 0',
+    ),
+    ({'discriminator__dropout': 1.0}, 'config.discriminator.dropout is 1.0; expected a number from 0 up to'),
+    ({'data__channels': 2}, r'config.data.channels is 2; expected 1 \(grey\) or 3 \(RGB\)'),
+    ({'generator__widths': ()}, r'config.generator.widths is \(\); expected a tuple of whole numbers'),
+    (
+      {'data__image_size': 30},
+      'config.data.image_size is 30, which the 3 layers of config.generator.widths do not reach: '
+      'sizes are multiples of 8, for example 24 or 32; or change the number of widths',
+    ),
+    ({'data__image_size': 4}, 'sizes are multiples of 8, for example 8;'),
+    (
+      {'discriminator__strides': (2, 2)},
+      'config.discriminator.strides has 2 entries and config.discriminator.widths 3; give one stride for each width',
+    ),
+  ],
+)
+def test_a_value_that_cannot_work_is_named_with_what_was_expected(values, message):
+  with pytest.raises(ConfigError, match=message):
+    validate(_changed(**values))
+
+
+def test_missing_and_unknown_keys_are_listed():
+  config = _changed(stepz=3)
+  del config['steps']
+  with pytest.raises(
+    ConfigError, match=r'The config lacks steps and has the unknown stepz; start from configs/cifar10'
+  ):
+    validate(config)

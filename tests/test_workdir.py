@@ -1,0 +1,54 @@
+"""config.json and run.json."""
+
+import json
+
+import pytest
+
+from configs import cifar10
+from dcgan_jax import workdir
+from dcgan_jax.errors import CheckpointError
+
+
+def test_what_was_written_is_read(tmp_path):
+  workdir.write(tmp_path, 'config.json', {'steps': 3, 'generator': {'widths': (2, 1)}})
+  assert workdir.read(tmp_path, 'config.json') == {'steps': 3, 'generator': {'widths': (2, 1)}}
+
+
+def test_run_json_knows_the_shape_and_the_versions():
+  run = workdir.describe_run((16, 16, 1))
+  assert run['shape'] == [16, 16, 1]
+  assert run['versions'].keys() >= {'python', 'jax', 'flax'}
+  assert run['versions']['jax'].count('.') >= 2
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [(None, 'No run in .* is missing'), ('{', 'config.json is not JSON'), ('[]', 'config.json holds no keys')],
+)
+def test_a_folder_without_a_readable_run_is_refused(tmp_path, content, message):
+  if content is not None:
+    (tmp_path / 'config.json').write_text(content)
+  with pytest.raises(CheckpointError, match=message):
+    workdir.read(tmp_path, 'config.json')
+
+
+def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
+  config = cifar10.get_config().to_dict()
+  workdir.write(tmp_path, 'config.json', config)
+  config['batch_size'], config['generator']['widths'] = 64, (8, 4, 2)
+  with pytest.raises(CheckpointError) as error:
+    workdir.check_unchanged(tmp_path, config)
+  assert 'config.batch_size 128 -> 64, config.generator.widths (256, 128, 64) -> (8, 4, 2)' in str(error.value)
+
+
+def test_more_steps_and_other_logging_are_no_other_run(tmp_path):
+  config = cifar10.get_config().to_dict()
+  workdir.write(tmp_path, 'config.json', config)
+  config['steps'], config['logging']['scalars_every'], config['data']['dir'] = 10**6, 7, '/data'
+  workdir.check_unchanged(tmp_path, config)
+
+
+def test_no_part_of_a_file_is_left(tmp_path):
+  workdir.write(tmp_path, 'run.json', {'a': 1})
+  assert [path.name for path in tmp_path.iterdir()] == ['run.json']
+  assert json.loads((tmp_path / 'run.json').read_text()) == {'a': 1}
