@@ -1,6 +1,9 @@
 """Orbax save and restore of a GANState. The only module that imports Orbax."""
 
+import contextlib
+import logging
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -25,14 +28,15 @@ class Checkpoints:
     """
     # Orbax takes a relative path without a word and then loses the first checkpoint.
     self.directory = directory.absolute()
-    options = ocp.CheckpointManagerOptions(
-      preservation_policy=None if read_only else ocp.checkpoint_managers.LatestN(kept),
-      cleanup_tmp_directories=not read_only,
-      create=not read_only,
-      read_only=read_only,
-      step_prefix=None,
-    )
-    self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state',))
+    # That a directory is opened to be read only is no news to who asked for it.
+    with _errors_only(logging.getLogger('absl')):
+      options = ocp.CheckpointManagerOptions(
+        preservation_policy=None if read_only else ocp.checkpoint_managers.LatestN(kept),
+        cleanup_tmp_directories=not read_only,
+        create=not read_only,
+        read_only=read_only,
+      )
+      self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state',))
     self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
   def latest_step(self) -> int | None:
@@ -97,6 +101,16 @@ class Checkpoints:
       raise CheckpointError(f'Cannot finish saving in {self.directory} ({_one_line(error)})') from error
     finally:
       self._manager.close()
+
+
+@contextlib.contextmanager
+def _errors_only(logger: logging.Logger) -> Iterator[None]:
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 def _one_line(error: Any) -> str:

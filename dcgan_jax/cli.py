@@ -145,12 +145,12 @@ def _parse_config(path: str | None, directory: pathlib.Path | None, overrides: l
   return values.config
 
 
-def _with_placeholders(config: dict) -> dict:
+def _with_placeholders(values: dict) -> dict:
   """None as ml_collections wants it: a key that takes a value from the command line."""
   from ml_collections import config_dict
 
   fill = lambda value: _with_placeholders(value) if isinstance(value, dict) else value
-  return {key: config_dict.placeholder(object) if value is None else fill(value) for key, value in config.items()}
+  return {key: config_dict.placeholder(object) if value is None else fill(value) for key, value in values.items()}
 
 
 def _check_overrides(overrides: list[str], known: dict[str, object]) -> None:

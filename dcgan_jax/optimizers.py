@@ -1,4 +1,4 @@
-"""Optax chains and averaging rates from plain numbers."""
+"""Rates of optimisation from plain numbers: the averaging of the generator."""
 
 from collections.abc import Callable
 

@@ -103,8 +103,8 @@ def train_step(state: GANState, batch: dict, key: jax.Array, *, game: Game) -> t
 
   scalars = {f'generator/{name}': value for name, value in generator_scalars.items()}
   scalars |= {f'discriminator/{name}': value for name, value in discriminator_scalars.items()}
-  scalars['generator/parameter_norm'] = optax.global_norm(generator.params)
-  scalars['discriminator/parameter_norm'] = optax.global_norm(discriminator.params)
+  scalars['generator/parameter_norm'] = optax.tree.norm(generator.params)
+  scalars['discriminator/parameter_norm'] = optax.tree.norm(discriminator.params)
   return GANState(state.step + 1, generator, discriminator, averaged), scalars
 
 

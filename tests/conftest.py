@@ -22,7 +22,7 @@ from dcgan_jax.state import create_state
 
 # Halves the time that compiling a training step takes.
 jax.config.update('jax_disable_most_optimizations', True)
-jax.config.update('jax_numpy_rank_promotion', 'warn')
+jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 SHAPE = (16, 16, 3)
 LATENT_SIZE = 5
