@@ -5,6 +5,7 @@
 Variants, as `--config configs/cifar10.py:NAME`:
     paper    Radford et al. 2016: 5 x 5 kernels, z ~ U(-1, 1), twice the widths, no output biases.
     pytorch  the PyTorch DCGAN example, which reads CIFAR-10 at 64 x 64: 3,576,704 and 2,765,568 parameters.
+    feature_learning  the 3 x 3 networks whose discriminator the paper probed: 28,672 features (section 5.1).
 """
 
 import ml_collections
@@ -85,6 +86,15 @@ def reference():
     checkpoint_every=1000,
     checkpoints_kept=3,
   )
+
+  config.evaluation = dict(  # of the averaged generator during training; `launch.py evaluate` does it afterwards
+    every=config_dict.placeholder(int),  # steps; None: never
+    num=10_000,  # samples
+    features='768',  # Inception's 2048, 768, 192 or 64, or self: a small classifier of the same data
+    weights=config_dict.placeholder(str),  # Inception's, a .pth or .npz; None: downloaded once
+    reference='train',  # split
+    stop_on_collapse=False,  # or only say so
+  )
   return config
 
 
@@ -103,4 +113,15 @@ def pytorch(config):
   config.discriminator.update(widths=(64, 128, 256, 512), bias=False)
 
 
-VARIANTS = {'': lambda config: None, 'paper': paper, 'pytorch': pytorch}
+def feature_learning(config):
+  # Shapes read from the authors' released weights (Newmu/dcgan_code, imagenet/load_pretrained.py).
+  config.generator.update(
+    latents='uniform', latent_size=256, widths=(512, 512, 256, 256, 128, 128), strides=(2, 1, 2, 1, 2, 1),
+    kernel_size=3, norm_before_reshape=True, bias=False,
+  )  # fmt: skip
+  config.discriminator.update(
+    widths=(128, 128, 256, 256, 512, 512), strides=(1, 2, 1, 2, 1, 2), kernel_size=3, bias=False
+  )
+
+
+VARIANTS = {'': lambda config: None, 'paper': paper, 'pytorch': pytorch, 'feature_learning': feature_learning}

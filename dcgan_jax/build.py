@@ -1,14 +1,18 @@
 """The only reader of configs: names become objects through literal tables, and a config becomes a training run."""
 
+import concurrent.futures
 import dataclasses
 import functools
+import hashlib
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
@@ -17,6 +21,7 @@ from dcgan_jax import augment, hooks, images, latents, parallel, sample, step, t
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
 from dcgan_jax.errors import ConfigError, DataError, StoppedError, look_up
+from dcgan_jax.metrics import evaluate, features, inception_weights
 from dcgan_jax.models import dcgan, initializers
 from dcgan_jax.objectives import adversarial
 from dcgan_jax.optimizers import averaging_decay
@@ -41,6 +46,31 @@ SOURCES = {
     path, split=data.split, image_size=data.image_size, crop=data.crop, data_dir=data.dir
   ),
 }
+
+
+def _inception(depth: str) -> Callable[..., features.FeatureNet]:
+  def make(config: ConfigDict, weights: str | None, cache: pathlib.Path) -> features.FeatureNet:
+    del config
+    path = inception_weights.download_weights(cache) if weights is None else pathlib.Path(weights).expanduser()
+    return features.inception_net(depth, inception_weights.load_weights(path))
+
+  return make
+
+
+def _own_classifier(config: ConfigDict, weights: str | None, cache: pathlib.Path) -> features.FeatureNet:
+  del weights
+  source = build_source(config)
+  if source.classes is None:
+    raise ConfigError(
+      f"features 'self' are those of a classifier of the run's data, and {config.data.source} has no labels; "
+      'take 768 or 2048'
+    )
+  data = resident.ResidentFeeder(source, seed=0, batch_size=1).data
+  return features.own_net(data['images'], data['labels'], num_classes=source.classes, cache=cache / 'classifiers')
+
+
+FEATURE_NETS = {depth: _inception(depth) for depth in ('64', '192', '768', '2048')} | {'self': _own_classifier}
+EVALUATION_BATCH = 50  # images per device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +171,79 @@ def build_feeder(config: ConfigDict, source: Any) -> Any:
   return streamed.StreamedFeeder(source, threads=config.data.threads, **options)
 
 
+def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
+  """The config with another directory of TensorFlow Datasets, if one is given."""
+  if data_dir is not None:
+    config.data.dir = data_dir
+  return config
+
+
+def build_reference(config: ConfigDict, split: str) -> Any:
+  """The real images of a split, all of them, for an evaluation."""
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.data.split = split
+  source = build_source(config)
+  if not sample.is_image(source.shape):
+    raise ConfigError(f'Metrics are of images, and {config.data.source} holds examples of shape {source.shape}')
+  probes = b''.join(source[i][0].tobytes() for i in (0, len(source) // 2, len(source) - 1))
+  return evaluate.Reference(
+    split=split,
+    num=len(source),
+    batches=lambda: (
+      np.stack([source[i][0] for i in range(first, min(first + 100, len(source)))])
+      for first in range(0, len(source), 100)
+    ),
+    at=lambda i: source[i][0],
+    # Some pixels too: a folder or file may change under its name.
+    identity={'source': config.data.source, 'shape': source.shape, 'split': split, 'crop': config.data.crop}
+    | {'pixels': hashlib.sha256(probes).hexdigest()},
+  )
+
+
+def read_labelled(
+  config: ConfigDict, name: str | None, *, split: str, shape: tuple[int, ...], num: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Labelled examples for the networks of a config: uint8 [N, *shape] and int32 [N]; `num` of them, or all."""
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    if name is not None and name != config.data.source:
+      config.data.update(source=name, crop=None)
+    config.data.split = split
+    config.batch_size = 1  # a probe has no batches to fill
+  source = build_source(config)
+  title = f'{config.data.source}, split {split!r}'
+  if source.classes is None:
+    raise DataError(f'{title} has no labels; a probe needs a labelled data set, such as --data tfds:cifar10')
+  if tuple(source.shape) != tuple(shape):
+    raise DataError(f'{title} holds examples of shape {tuple(source.shape)}, but the run is of {tuple(shape)}')
+  if num is not None and num > len(source):
+    raise DataError(f'{title} holds {len(source):,} examples, fewer than --num-train {num:,}')
+  rows = range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
+  with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
+    pairs = list(pool.map(source.__getitem__, rows))
+  return np.stack([example for example, _ in pairs]), np.array([label for _, label in pairs], np.int32)
+
+
+def build_evaluator(config: ConfigDict, *, features: str, weights: str | None, reference: str) -> evaluate.Evaluator:
+  """Prepares to measure samples against a split of a config's data, on all devices.
+
+  Args:
+    config: of the run.
+    features: a key of FEATURE_NETS.
+    weights: of Inception, a file; None downloads them once.
+    reference: the split.
+  """
+  make_net = look_up(FEATURE_NETS, features, 'features')
+  cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'dcgan_jax'
+  real = build_reference(config, reference)
+  net = make_net(config, weights, cache)
+  devices = jax.local_devices()
+  net = net._replace(params=parallel.replicate(net.params, devices))
+  mapped = parallel.compile_map(net.apply, devices=devices)
+  return evaluate.Evaluator(net, mapped, real, batch_size=EVALUATION_BATCH * len(devices), cache=cache / 'reference')
+
+
 def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
   """Trains a config in a work directory, or goes on with the run that is there."""
   devices = jax.local_devices()
@@ -190,6 +293,7 @@ def _train(config, directory, state, signals, *, model, game, source, checkpoint
   finite_check = hooks.FiniteCheck(checkpoints)
   scalars = hooks.Scalars(directory, every=config.logging.scalars_every, step=first)
   progress = hooks.Progress(step=first, steps=config.steps, batch_size=config.batch_size)
+  evaluation = _evaluation(config, directory, draw, progress=progress, step=first)
   try:
     return train.train(
       state,
@@ -197,17 +301,32 @@ def _train(config, directory, state, signals, *, model, game, source, checkpoint
       block=feeder.block,
       steps=config.steps,
       steps_per_call=config.steps_per_call,
-      watchers=(progress, scalars, finite_check),
+      watchers=(progress, scalars, finite_check, *([evaluation] if evaluation else ())),
       hooks=(
         hooks.Hook(config.logging.checkpoint_every, hooks.save_checkpoint(checkpoints, finite_check)),
         hooks.Hook(config.logging.samples_every, hooks.save_samples(directory / 'samples', draw, source.shape)),
+        *([hooks.Hook(config.evaluation.every, evaluation.act)] if evaluation else ()),
       ),
       stopping=lambda: signals.received is not None,
     )
   finally:
-    progress.close()
-    scalars.close()
-    feeder.close()
+    for part in (progress, scalars, feeder, *([evaluation] if evaluation else ())):
+      part.close()
+
+
+def _evaluation(config, directory, draw, *, progress, step) -> hooks.Evaluation | None:
+  options = config.evaluation
+  if options.every is None:
+    return None
+  evaluator = build_evaluator(config, features=options.features, weights=options.weights, reference=options.reference)
+  return hooks.Evaluation(
+    directory,
+    measure=lambda variables: evaluator.measure(draw(variables, num=options.num), seed=config.seed),
+    best=Checkpoints(directory / 'best', kept=1),
+    progress=progress,
+    step=step,
+    stop_on_collapse=options.stop_on_collapse,
+  )
 
 
 def _open_workdir(directory: pathlib.Path, config: ConfigDict, shape: tuple[int, ...]) -> Any:

@@ -4,12 +4,16 @@ usage: launch.py [command] [flags]
 
   train      train a config, or go on with the run in a work directory (the default command)
   sample     draw images from a run
+  evaluate   FID, KID, Inception Score, precision, recall and signs of collapse of a run
+  probe      what the discriminator has learned: a linear SVM on its features, beside baselines
 
 `launch.py COMMAND --help` lists a command's flags. Without any arguments it trains configs/digits.py.
 """
 
 import argparse
 import difflib
+import functools
+import json
 import os
 import pathlib
 import sys
@@ -88,7 +92,89 @@ def sample(argv: list[str]) -> None:
   print(f'{args.num} samples of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {'sample': sample, 'train': train}
+def evaluate(argv: list[str]) -> None:
+  """Measures a run's samples: FID, KID, Inception Score, precision, recall, density, coverage, duplicates."""
+  parser = _Parser('evaluate', evaluate.__doc__)
+  parser.add_argument('--workdir', type=pathlib.Path, required=True, help='the run')
+  parser.add_argument('--num', type=_whole_number(2), default=50_000, help='samples (%(default)s)')
+  parser.add_argument('--reference', default='train', help='split of the real images (%(default)s)')
+  parser.add_argument('--features', default='2048', help="Inception's 2048, 768, 192 or 64, or self (%(default)s)")
+  parser.add_argument('--weights', help="Inception's, a .pth or .npz file; default: downloaded once")
+  parser.add_argument('--seed', type=_whole_number(0), default=0, help='of the draw (%(default)s)')
+  parser.add_argument('--step', type=_whole_number(0), help='of the checkpoint; default: the newest')
+  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument('--live', action='store_true', help='the generator of the last update, not the averaged one')
+  parser.add_argument('--allow-few', action='store_true', help='a Frechet distance of too few samples to be trusted')
+  args = parser.parse_args(argv)
+  if args.features.isdecimal():
+    from dcgan_jax.metrics.frechet import check_sample_count
+
+    check_sample_count(args.num, int(args.features), args.allow_few)
+
+  _quiet()
+  from dcgan_jax import images, run, workdir
+
+  restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  report, sheet = restored.evaluate(
+    args.num, reference=args.reference, features=args.features, weights=args.weights, seed=args.seed, live=args.live,
+    allow_few=args.allow_few,
+  )  # fmt: skip
+  name = f'{restored.step:08d}_{args.features}_{args.num}_{args.reference}{"_live" * args.live}'
+  directory = args.workdir / 'evaluations'
+  directory.mkdir(exist_ok=True)
+  workdir.write(directory, f'{name}.json', report)
+  images.save_png(directory / f'{name}_neighbours.png', sheet)
+  print(json.dumps(report, indent=2))
+  print(f'Written to {directory / name}.json; samples beside the real images nearest to them: {name}_neighbours.png')
+
+
+def probe(argv: list[str]) -> None:
+  """Measures what a run's discriminator has learned: accuracy of a linear L2-SVM on its features, beside baselines."""
+  parser = _Parser('probe', probe.__doc__)
+  parser.add_argument('--workdir', type=pathlib.Path, required=True, help='the run')
+  parser.add_argument('--data', help="labelled data: tfds:NAME, npz:PATH; default: the run's own")
+  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument('--train-split', default='train', help='to train the SVM on (%(default)s)')
+  parser.add_argument('--test-split', default='test', help='to test it on (%(default)s)')
+  parser.add_argument('--num-train', type=_whole_number(2), help='training examples, drawn by --seed; default: all')
+  parser.add_argument('--labels-per-class', type=_whole_number(1), metavar='N', help='also with N labels per class')
+  parser.add_argument('--draws', type=_whole_number(2), default=10, help='of the N labels per class (%(default)s)')
+  parser.add_argument('--seed', type=_whole_number(0), default=0, help='of everything random (%(default)s)')
+  parser.add_argument('--step', type=_whole_number(0), help='of the checkpoint; default: the newest')
+  parser.add_argument('--out', type=pathlib.Path, help='a .json with all numbers')
+  args = parser.parse_args(argv)
+  if args.out is not None and args.out.suffix != '.json':
+    raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
+
+  _quiet()
+  from dcgan_jax import run
+  from dcgan_jax.applications import linear_probe
+
+  restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  train = restored.labelled(args.data, split=args.train_split, num=args.num_train, seed=args.seed)
+  test = restored.labelled(args.data, split=args.test_split)
+  features = {'raw pixels': linear_probe.pixels}
+  if linear_probe.fits_kmeans(restored.shape):
+    features['k-means, 1 layer'] = linear_probe.kmeans_features(train[0], seed=args.seed)
+  features['untrained discriminator'] = restored.untrained(args.seed).features
+  features[f'discriminator, step {restored.step}'] = restored.features
+  result = linear_probe.run_probe(
+    features, *train, *test, labels_per_class=args.labels_per_class, draws=args.draws, seed=args.seed,
+    report=functools.partial(print, file=sys.stderr, flush=True),
+  )  # fmt: skip
+  print(linear_probe.table(result))
+  if args.out is not None:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result | {'workdir': str(args.workdir), 'step': restored.step}, indent=2) + '\n')
+    print(f'All numbers: {args.out}')
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+  'evaluate': evaluate,
+  'probe': probe,
+  'sample': sample,
+  'train': train,
+}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,9 @@ from dcgan_jax import images, sample
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import DivergenceError
 from dcgan_jax.state import GANState
+
+LOSS_OF_A_COLLAPSE = 1e-3
+DUPLICATES_OF_A_COLLAPSE = 0.2
 
 
 class Watcher(Protocol):
@@ -40,6 +43,7 @@ class Progress:
 
   def __init__(self, *, step: int, steps: int, batch_size: int):
     self._batch_size = batch_size
+    self._notes: dict[str, float] = {}
     # Where the output is a file, a line every ten seconds is enough.
     interval = 0.5 if sys.stderr.isatty() else 10.0
     self._bar = tqdm.tqdm(
@@ -53,12 +57,19 @@ class Progress:
     )
 
   def watch(self, first: int, scalars: dict[str, np.ndarray]) -> None:
-    losses = {name: f'{scalars[name][-1]:.3f}' for name in ('discriminator/loss', 'generator/loss')}
     count = len(scalars['generator/loss'])
-    self._bar.set_postfix(
-      {'step': first + count, 'D': losses['discriminator/loss'], 'G': losses['generator/loss']}, refresh=False
-    )
+    latest = {'D': scalars['discriminator/loss'][-1], 'G': scalars['generator/loss'][-1], **self._notes}
+    values = {name: f'{value:.3g}' for name, value in latest.items()}
+    self._bar.set_postfix({'step': first + count, **values}, refresh=False)
     self._bar.update(count * self._batch_size)
+
+  def note(self, name: str, value: float) -> None:
+    """Shows a value until it is noted again."""
+    self._notes[name] = value
+
+  def say(self, line: str) -> None:
+    """Prints a line above the bar."""
+    self._bar.write(line, file=sys.stderr)
 
   def close(self) -> None:
     self._bar.close()
@@ -68,14 +79,9 @@ class Scalars:
   """Writes every n-th step's scalars to scalars.jsonl and to TensorBoard event files."""
 
   def __init__(self, workdir: pathlib.Path, *, every: int, step: int):
-    """Opens both for a run at `step`; lines of later steps, which a killed run left behind, are dropped."""
+    """Opens both for a run at `step`."""
     self._every = every
-    path = workdir / 'scalars.jsonl'
-    kept = [line for line in _lines(path) if line['step'] <= step]
-    part = path.with_name('.scalars.jsonl.part')
-    part.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-    part.replace(path)
-    self._file = path.open('a')
+    self._file = _open_lines(workdir / 'scalars.jsonl', step)
     self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1 if step else None)
 
   def watch(self, first: int, scalars: dict[str, np.ndarray]) -> None:
@@ -167,6 +173,79 @@ def save_samples(
   return act
 
 
+class Evaluation:
+  """Measures the averaged generator, keeps the best state apart, and says when the run seems to collapse."""
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    measure: Callable[[dict], dict[str, float]],
+    best: Checkpoints,
+    progress: Progress,
+    step: int,
+    stop_on_collapse: bool,
+  ):
+    """Opens the evaluations of a run at `step`.
+
+    Args:
+      workdir: of the run; a line an evaluation goes to its metrics.jsonl.
+      measure: variables of the generator -> metrics, of which the first is the one to be made small.
+      best: checkpoints of the best state alone.
+      progress: shows the metric, and what there is to say.
+      step: of the run.
+      stop_on_collapse: end the run where it would only be warned of.
+    """
+    self._measure = measure
+    self._best = best
+    self._progress = progress
+    self._stop = stop_on_collapse
+    self._loss_was_said = False
+    self._file = _open_lines(workdir / 'metrics.jsonl', step)
+    self._seen = read_lines(workdir / 'metrics.jsonl')
+    self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), filename_suffix='.metrics')
+
+  def act(self, step: int, state: GANState) -> None:
+    if any(line['step'] == step for line in self._seen):
+      return
+    metrics = self._measure(state.averaged)
+    name, value = next(iter(metrics.items()))
+    best = min((line[name] for line in self._seen if name in line), default=None)
+    if best is None or value < best:
+      self._best.save(step, state)
+    line = {'step': step, **metrics}
+    self._seen.append(line)
+    self._file.write(json.dumps(line) + '\n')
+    self._file.flush()
+    for key, number in metrics.items():
+      if not isinstance(number, list):
+        self._events.add_scalar(f'metrics/{key}', number, step)
+    self._progress.note(name, value)
+    if best is not None and value > 1.5 * best:
+      self.warn(step, f'{name} is {value:.4g}, up from {best:.4g} at its best, which best/ keeps')
+    if metrics['near_duplicates'] > DUPLICATES_OF_A_COLLAPSE:
+      self.warn(step, f'{metrics["near_duplicates"]:.0%} of the samples have a near-copy, of real images 1 %')
+
+  def watch(self, first: int, scalars: dict[str, np.ndarray]) -> None:
+    losses = scalars['discriminator/loss']
+    collapsed, said = losses.max() < LOSS_OF_A_COLLAPSE, self._loss_was_said
+    self._loss_was_said = collapsed
+    if collapsed and not said:
+      self.warn(first + len(losses), f"the discriminator's loss is below {LOSS_OF_A_COLLAPSE}: it tells every fake")
+
+  def warn(self, step: int, what: str) -> None:
+    """Says in words that a run collapses, or ends it."""
+    message = f'Step {step}: this run seems to collapse: {what}'
+    if self._stop:
+      raise DivergenceError(f'{message}; stopped, as config.evaluation.stop_on_collapse says')
+    self._progress.say(message)
+
+  def close(self) -> None:
+    self._file.close()
+    self._events.close()
+    self._best.close()
+
+
 def save_animation(directory: pathlib.Path) -> pathlib.Path | None:
   """Turns the grids of a run into training.gif, two seconds for the first to the last; None without grids."""
   grids = sorted(directory.glob('[0-9]' * 8 + '.png'))
@@ -180,8 +259,17 @@ def save_animation(directory: pathlib.Path) -> pathlib.Path | None:
   return path
 
 
-def _lines(path: pathlib.Path) -> list[dict]:
-  """The whole lines of a scalars.jsonl; a torn last one is left out."""
+def _open_lines(path: pathlib.Path, step: int) -> TextIO:
+  """Opens a file of JSON lines for a run at `step`; later lines, which a killed run left behind, are dropped."""
+  kept = [line for line in read_lines(path) if line['step'] <= step]
+  part = path.with_name(f'.{path.name}.part')
+  part.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+  part.replace(path)
+  return path.open('a')
+
+
+def read_lines(path: pathlib.Path) -> list[dict]:
+  """The whole lines of a file of JSON lines; a torn last one is left out."""
   lines = []
   for line in path.read_text().splitlines() if path.exists() else []:
     try:

@@ -90,6 +90,26 @@ def compile_update(
   return update
 
 
+def compile_map(function: Callable, *, devices: list[jax.Device]) -> Callable:
+  """Makes a function of batches run on all devices.
+
+  Args:
+    function: (shared, batch) -> outputs, of a device's share of the batch; every leaf of batch and outputs is [b, ...].
+    devices: those to run on.
+
+  Returns:
+    The same function of the whole batch: leaves [B, ...], B a multiple of the number of devices. `shared` should have
+    been replicated.
+  """
+  mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=devices)
+
+  def run(shared: Any, batch: Any) -> Any:
+    split = jax.tree.map(lambda leaf: leaf.reshape(len(devices), -1, *leaf.shape[1:]), batch)
+    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), mapped(shared, split))
+
+  return run
+
+
 def _split_batch(leaf: np.ndarray, devices: int) -> np.ndarray:
   """[K, B, ...] -> [devices, K, B / devices, ...]."""
   steps, batch_size, *rest = leaf.shape

@@ -16,6 +16,8 @@ from dcgan_jax.errors import DataError
 from dcgan_jax.state import GANState
 from dcgan_jax.validate import validate
 
+SHEET_ROWS, SHEET_COLUMNS = 8, 7
+
 
 class Run:
   """A restored run; `load` makes it.
@@ -40,11 +42,17 @@ class Run:
       )
     )
 
-  def sample(self, num: int, *, seed: int = 0, batch_size: int = 64) -> np.ndarray:
-    """Draws uint8 [num, *shape] from the averaged generator; sample i is a function of (seed, i) alone."""
-    return sample.draw(
-      self._generate, self.state.averaged, self._model.latents, num=num, seed=seed, batch_size=batch_size
-    )
+  def sample(self, num: int, *, seed: int = 0, batch_size: int = 64, live: bool = False) -> np.ndarray:
+    """Draws uint8 [num, *shape]; sample i is a function of (seed, i) alone.
+
+    Args:
+      num: how many.
+      seed: of the draw.
+      batch_size: examples at a time; no effect on the result.
+      live: from the generator as the last update left it, and not from the averaged one.
+    """
+    variables = self.state.generator.variables if live else self.state.averaged
+    return sample.draw(self._generate, variables, self._model.latents, num=num, seed=seed, batch_size=batch_size)
 
   def generate(self, z: Any) -> np.ndarray:
     """Maps latents [B, Z] to examples in [-1, 1], [B, *shape], by the averaged generator.
@@ -56,6 +64,55 @@ class Run:
     if z.ndim != 2 or z.shape[1] != self._model.latent_size:
       raise DataError(f'z has the shape {z.shape}; expected [B, {self._model.latent_size}]')
     return np.asarray(self._generate(self.state.averaged, z))
+
+  def evaluate(
+    self,
+    num: int,
+    *,
+    reference: str = 'train',
+    features: str = '2048',
+    weights: str | None = None,
+    seed: int = 0,
+    live: bool = False,
+    allow_few: bool = False,
+  ) -> tuple[dict[str, Any], np.ndarray]:
+    """Measures samples against real images.
+
+    Args:
+      num: how many samples.
+      reference: split of the run's data set; all of it is taken.
+      features: Inception's '2048', '768', '192', '64', or 'self'.
+      weights: of Inception, a .pth or .npz; None downloads them once.
+      seed: of the draw.
+      live: as in `sample`.
+      allow_few: take fewer samples than a Frechet distance of this size can be trusted with.
+
+    Returns:
+      The metrics by name with their 'protocol', and a sheet, uint8 [H, W, C]: samples in the first column, beside each
+      the real images nearest to it.
+    """
+    evaluator = build.build_evaluator(self.config, features=features, weights=weights, reference=reference)
+    samples = self.sample(num, seed=seed, live=live)
+    metrics = evaluator.measure(samples, seed=seed, allow_few=allow_few)
+    protocol = {
+      'samples': num,
+      'reference': evaluator.reference.identity['source'],
+      'reference_split': reference,
+      'reference_images': evaluator.reference.num,
+      'features': features,
+      'resize': evaluator.net.resize,
+      'rounding': 'round to the nearest uint8',
+      'weights_sha256': evaluator.net.sha256,
+      'generator': 'live' if live else 'averaged',
+      'step': self.step,
+      'seed': seed,
+    }
+    shown = min(SHEET_ROWS, num)
+    real = evaluator.reference_images(evaluator.nearest(samples[:shown], k=SHEET_COLUMNS))
+    sheet = np.concatenate([samples[:shown, None], real], axis=1)
+    return {**metrics, 'protocol': protocol}, images.grid(
+      sheet.reshape(-1, *sheet.shape[2:]), columns=SHEET_COLUMNS + 1
+    )
 
   def features(self, examples: Any) -> np.ndarray:
     """The discriminator's view of examples: all convolutions, max-pooled to 4 cells a side, flattened, [B, F].
@@ -75,19 +132,42 @@ class Run:
     _, activations = self._judge(self.state.discriminator.variables, x)
     return np.concatenate([np.asarray(_max_pool(layer, cells=4)) for layer in activations], axis=1)
 
+  def untrained(self, seed: int = 0) -> 'Run':
+    """The same networks before their first update, by another key than the run's: the baseline of a probe."""
+    # Training starts from key(seed) itself.
+    key = jax.random.fold_in(jax.random.key(seed), 2)
+    return Run(self.config, self._model, jax.jit(self._model.create)(key), self.shape)
 
-def load(directory: str | os.PathLike, *, step: int | None = None) -> Run:
+  def labelled(
+    self, source: str | None = None, *, split: str, num: int | None = None, seed: int = 0
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Labelled examples of the run's shape: uint8 [N, *shape] and int32 [N].
+
+    Args:
+      source: as config.data.source; None is the run's own.
+      split: of the source.
+      num: examples, drawn without repetition; None is all of them in order.
+      seed: of the draw.
+
+    Raises:
+      DataError: no such data, no labels, fewer examples, or another shape.
+    """
+    return build.read_labelled(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
+
+
+def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str | None = None) -> Run:
   """Restores a run on the devices at hand, whatever it was trained on.
 
   Args:
     directory: the run's work directory.
     step: of the checkpoint; None is the newest.
+    data_dir: of TensorFlow Datasets, where it is another than when training.
 
   Raises:
     CheckpointError: no run, no checkpoint, or a damaged one.
   """
   directory = pathlib.Path(directory).expanduser()
-  config = ConfigDict(workdir.read(directory, 'config.json')).lock()
+  config = build.with_data_dir(ConfigDict(workdir.read(directory, 'config.json')), data_dir).lock()
   validate(config.to_dict())
   shape = tuple(workdir.read(directory, 'run.json')['shape'])
   model = build.build_model(config, shape)

@@ -96,6 +96,14 @@ RULES: dict[str, Any] = {
     'checkpoint_every': COUNT,
     'checkpoints_kept': COUNT,
   },
+  'evaluation': {
+    'every': _or_none(COUNT),
+    'num': COUNT,
+    'features': TEXT,
+    'weights': _or_none(TEXT),
+    'reference': TEXT,
+    'stop_on_collapse': BOOLEAN,
+  },
 }
 
 

@@ -11,7 +11,7 @@ from dcgan_jax.errors import CheckpointError
 from dcgan_jax.validate import flatten
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
-MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'data.threads', 'logging')
+MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'data.threads', 'logging', 'evaluation')
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
 
 

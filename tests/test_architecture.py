@@ -10,18 +10,21 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 # What each module or room may import of the package, besides errors and its own room.
 MAY_IMPORT = {
   '__init__': {'run'},
+  'applications': {'images', 'latents', 'sample'},
   'augment': set(),
   'build': {
-    'augment', 'checkpoint', 'data', 'hooks', 'images', 'latents', 'models', 'objectives', 'optimizers', 'parallel',
+    'augment', 'checkpoint', 'data', 'hooks', 'images', 'latents', 'metrics', 'models', 'objectives', 'optimizers',
+    'parallel',
     'sample', 'state', 'step', 'train', 'validate', 'workdir',
   },
   'checkpoint': {'state'},
-  'cli': {'build', 'run', 'sample', 'validate', 'workdir'},
+  'cli': {'applications', 'build', 'images', 'metrics', 'run', 'sample', 'validate', 'workdir'},
   'data': {'images'},
   'errors': set(),
   'hooks': {'checkpoint', 'images', 'sample', 'state'},
   'images': set(),
   'latents': set(),
+  'metrics': set(),
   'models': set(),
   'objectives': set(),
   'optimizers': set(),

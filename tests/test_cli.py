@@ -16,7 +16,7 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['trian'], "Unknown command 'trian'; known: sample, train. Did you mean 'train'?"),
+    (['trian'], "Unknown command 'trian'; known: evaluate, probe, sample, train. Did you mean 'train'?"),
     (['--confg=x'], "Unknown argument '--confg=x', did you mean --config; see launch.py train --help"),
     (
       ['--config', 'configs/nope.py'],
@@ -33,9 +33,11 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
     (['--config.generator.optimizer.learning_rate=nan'], 'learning_rate is nan; expected a finite number above 0'),
     (['--config', CIFAR10, '--config.data.image_size=30'], 'sizes are multiples of 8, for example 24 or 32'),
     (['--config.generator.widths=abc'], "config.generator.widths is ('abc',); expected a tuple of whole numbers"),
-    (['--workdir', str(ROOT / 'README.md')], 'README.md is a file; give a directory'),
+    (['--workdir', str(ROOT / 'launch.py')], 'launch.py is a file; give a directory'),
     (['sample'], 'The following arguments are required: --workdir; see launch.py sample --help'),
     (['sample', '--workdir', 'x', '--num', '-3'], "Argument --num: '-3' is no whole number from 1 to 2**32 - 1"),
+    (['evaluate', '--workdir', 'x', '--num', '500'], '500 samples'),
+    (['probe', '--workdir', 'x', '--out', 'x.csv'], "Cannot write the numbers as '.csv'; --out is a .json"),
     (['sample', '--workdir', 'x', '--nmu', '3'], 'Unrecognized arguments: --nmu 3'),
   ],
 )
@@ -44,7 +46,7 @@ def test_a_mistake_in_the_arguments_is_one_line_before_jax_is_imported(arguments
     'import sys; from dcgan_jax import cli; code = cli.main(sys.argv[1:]);'
     "assert 'jax' not in sys.modules; assert 'tensorflow_datasets' not in sys.modules; sys.exit(code)"
   )
-  workdir = [] if '--workdir' in arguments or 'sample' in arguments else ['--workdir', str(tmp_path / 'run')]
+  workdir = [] if '--workdir' in arguments or arguments[0] in ('sample',) else ['--workdir', str(tmp_path / 'run')]
   command = [sys.executable, '-c', code, *arguments, *workdir]
   environment = {'PYTHONPATH': str(ROOT), 'PATH': ''}
   result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)

@@ -31,7 +31,7 @@ TINY = [
 def start(*arguments, devices=1):
   flags = f'--xla_force_host_platform_device_count={devices}'
   environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'JAX_COMPILATION_CACHE_DIR': CACHE.name}
-  environment |= {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3'}
+  environment |= {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3', 'XDG_CACHE_HOME': CACHE.name}
   command = [sys.executable, str(ROOT / 'launch.py'), *map(str, arguments)]
   pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
   return subprocess.Popen(command, env=environment, cwd=ROOT, **pipes)
@@ -124,6 +124,24 @@ def test_a_streamed_data_set_trains_the_same_network_as_a_resident_one(runs, tmp
   launch('--workdir', tmp_path / 'run', '--config.steps=7', '--config.data.resident_megabytes=0', *TINY)
   for expected, value in zip(_leaves(runs / 'resumed', step=7), _leaves(tmp_path / 'run'), strict=True):
     np.testing.assert_array_equal(expected[1], value[1])
+
+
+def test_a_run_is_measured_while_it_trains_and_afterwards(runs, tmp_path):
+  shutil.copytree(runs / 'resumed', tmp_path / 'run')
+  flags = ['--config.steps=20', '--config.evaluation.every=3', '--config.evaluation.num=200']
+  launch('--workdir', tmp_path / 'run', *flags, '--config.evaluation.features=self')
+  lines = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
+  assert [line['step'] for line in lines] == [15, 18, 20]
+  best = min(lines, key=lambda line: line['fidself_200_train'])
+  assert [path.name for path in (tmp_path / 'run' / 'best').iterdir()] == [str(best['step'])]
+
+  launch('evaluate', '--workdir', tmp_path / 'run', '--features', 'self', '--num', '200')
+  report = json.loads((tmp_path / 'run' / 'evaluations' / '00000020_self_200_train.json').read_text())
+  np.testing.assert_allclose(report['fidself_200_train'], lines[-1]['fidself_200_train'], rtol=1e-6)
+  assert report['protocol']['generator'] == 'averaged'
+  assert report['protocol']['reference_images'] == 1797
+  sheet = images.read(tmp_path / 'run' / 'evaluations' / '00000020_self_200_train_neighbours.png')
+  assert sheet.shape == (8 * 18 + 2, 8 * 18 + 2, 3)
 
 
 def test_another_config_in_the_same_workdir_is_refused(runs):

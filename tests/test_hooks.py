@@ -7,6 +7,7 @@ import pytest
 
 from dcgan_jax import hooks, images
 from dcgan_jax.errors import DivergenceError
+from dcgan_jax.state import GANState
 
 
 class _Checkpoints:
@@ -18,6 +19,9 @@ class _Checkpoints:
 
   def save(self, step, state):
     self.saved.append(step)
+
+  def close(self):
+    pass
 
 
 def _scalars(*losses):
@@ -84,3 +88,80 @@ def test_the_animation_shows_the_grids_in_order_of_their_steps(tmp_path):
 
 def test_without_grids_there_is_no_animation(tmp_path):
   assert hooks.save_animation(tmp_path) is None
+
+
+class _Progress:
+  def __init__(self):
+    self.lines, self.notes = [], {}
+
+  def note(self, name, value):
+    self.notes[name] = value
+
+  def say(self, line):
+    self.lines.append(line)
+
+
+def _evaluation(tmp_path, values, *, step=0, stop=False, near_duplicates=0.0, best=None):
+  metrics = iter([{'fid': value, 'near_duplicates': near_duplicates} for value in values])
+  return hooks.Evaluation(
+    tmp_path,
+    measure=lambda variables: next(metrics),
+    best=best or _Checkpoints(),
+    progress=_Progress(),
+    step=step,
+    stop_on_collapse=stop,
+  )
+
+
+_STATE = GANState(step=0, generator=None, discriminator=None, averaged={})
+
+
+def test_the_best_state_is_kept_and_resuming_remembers_it(tmp_path):
+  best = _Checkpoints()
+  evaluation = _evaluation(tmp_path, [5.0, 3.0, 4.0], best=best)
+  for step in (1, 2, 3):
+    evaluation.act(step, _STATE)
+  evaluation.close()
+  assert best.saved == [1, 2]
+  resumed = _evaluation(tmp_path, [3.5, 2.5], step=3, best=best)
+  for step in (3, 4, 5):  # step 3 is measured already
+    resumed.act(step, _STATE)
+  resumed.close()
+  assert best.saved == [1, 2, 5]
+  lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+  assert [(line['step'], line['fid']) for line in lines] == [(1, 5.0), (2, 3.0), (3, 4.0), (4, 3.5), (5, 2.5)]
+
+
+def test_a_metric_up_by_half_is_said_in_words(tmp_path):
+  evaluation = _evaluation(tmp_path, [10.0, 14.9, 15.1])
+  for step in (1, 2, 3):
+    evaluation.act(step, _STATE)
+  assert evaluation._progress.lines == [
+    'Step 3: this run seems to collapse: fid is 15.1, up from 10 at its best, which best/ keeps'
+  ]
+  assert evaluation._progress.notes == {'fid': 15.1}
+  evaluation.close()
+
+
+def test_repeated_samples_are_said_in_words(tmp_path):
+  evaluation = _evaluation(tmp_path, [10.0], near_duplicates=0.5)
+  evaluation.act(1, _STATE)
+  assert '50% of the samples have a near-copy' in evaluation._progress.lines[0]
+  evaluation.close()
+
+
+def test_a_discriminator_that_tells_every_fake_is_said_once(tmp_path):
+  evaluation = _evaluation(tmp_path, [])
+  for first in (0, 2, 4):
+    evaluation.watch(first, {'discriminator/loss': np.array([1e-4, 1e-5])})
+  assert len(evaluation._progress.lines) == 1
+  assert "Step 2: this run seems to collapse: the discriminator's loss is below" in evaluation._progress.lines[0]
+  evaluation.close()
+
+
+def test_a_collapse_can_stop_the_run(tmp_path):
+  evaluation = _evaluation(tmp_path, [1.0, 2.0], stop=True)
+  evaluation.act(1, _STATE)
+  with pytest.raises(DivergenceError, match='stopped, as config.evaluation.stop_on_collapse says'):
+    evaluation.act(2, _STATE)
+  evaluation.close()

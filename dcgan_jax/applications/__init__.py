@@ -1,0 +1,1 @@
+"""Uses of a trained pair, one function and one command each."""

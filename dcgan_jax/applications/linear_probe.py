@@ -1,0 +1,400 @@
+"""What a network has learned, measured by a linear support vector machine on its features.
+
+The test of Radford et al. 2016, section 5: features of labelled images, an L2-SVM whose cost is chosen on a validation
+split, accuracy on images neither has seen. A number means something only beside the baselines of the same run: pixels,
+one layer of k-means, and the same network before training.
+"""
+
+import functools
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax import images
+from dcgan_jax.errors import DataError
+
+# For features of mean squared length 1, whatever their number: see `standardise`.
+COSTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+class ProbeResult(NamedTuple):
+  """Accuracy on the test set in [0, 1], the cost that was chosen, and the validation accuracies of those tried."""
+
+  accuracy: float
+  cost: float
+  validation_accuracies: dict[float, float]
+
+
+class FewLabelsResult(NamedTuple):
+  """Mean and deviation (of a sample, n - 1) of the test accuracy over the draws, the one cost that was chosen for all,
+  the test accuracy of each draw, and the mean validation accuracies of the costs that were tried."""
+
+  mean: float
+  deviation: float
+  cost: float
+  accuracies: tuple[float, ...]
+  validation_accuracies: dict[float, float]
+
+
+def probe(
+  train_features: np.ndarray,
+  train_labels: np.ndarray,
+  test_features: np.ndarray,
+  test_labels: np.ndarray,
+  *,
+  costs: Sequence[float] = COSTS,
+  num_validation: int,
+  seed: int = 0,
+) -> ProbeResult:
+  """Accuracy of a linear L2-SVM (squared hinge, one against the rest) on features.
+
+  The cost is chosen on training examples that are held out, then the machine is fitted to all of them. Costs are tried
+  upwards until the validation accuracy has fallen twice in a row, as large ones take longest. Features are
+  standardised as `standardise` says. liblinear takes 24 bytes a feature value: 2 GB for 10,000 examples of 7,168.
+
+  Args:
+    train_features, test_features: [N, F] and [M, F].
+    train_labels, test_labels: integers, [N] and [M].
+    costs: C of the machine, to choose from.
+    num_validation: training examples held out for the choice.
+    seed: of the split.
+
+  Raises:
+    DataError: arrays that do not fit together, or nothing left to train on or to choose by.
+
+  References: Radford et al. 2016, section 5.1; Fan et al. 2008 (liblinear).
+  """
+  _check(train_features, train_labels, test_features, test_labels)
+  held_out, rest = _split(len(train_labels), num_validation, seed)
+  train_features, test_features = standardise(train_features, test_features)
+
+  def validate(cost: float) -> float:
+    predict = _fit(train_features[rest], train_labels[rest], cost, seed)
+    return _accuracy(predict, train_features[held_out], train_labels[held_out])
+
+  cost, accuracies = _choose(costs, validate)
+  predict = _fit(train_features, train_labels, cost, seed)
+  return ProbeResult(_accuracy(predict, test_features, test_labels), cost, accuracies)
+
+
+def few_labels(
+  train_features: np.ndarray,
+  train_labels: np.ndarray,
+  test_features: np.ndarray,
+  test_labels: np.ndarray,
+  *,
+  labels_per_class: int,
+  draws: int,
+  costs: Sequence[float] = COSTS,
+  num_validation: int,
+  seed: int = 0,
+) -> FewLabelsResult:
+  """Accuracy of a linear L2-SVM that knows few labels, over repeated draws of these.
+
+  Each draw takes as many examples of every class from those not held out. One cost serves all draws: that of the best
+  mean validation accuracy. Features are standardised by all training examples, as this needs no label.
+
+  Args:
+    labels_per_class: examples of every class in a draw.
+    draws: how many, at least 2.
+    seed: of the split and of the draws; the other arguments are those of `probe`.
+
+  Raises:
+    DataError: as `probe`, fewer than 2 draws, or a class with too few examples.
+
+  References: Radford et al. 2016, section 5.2, and its code: svhn/svhn_semisup_analysis.py.
+  """
+  _check(train_features, train_labels, test_features, test_labels)
+  if draws < 2:
+    raise DataError(f'The number of draws is {draws}; a deviation needs at least 2')
+  held_out, rest = _split(len(train_labels), num_validation, seed)
+  chosen = [draw_per_class(train_labels, rest, labels_per_class, seed=(seed, draw)) for draw in range(draws)]
+  train_features, test_features = standardise(train_features, test_features)
+  tested = {}
+
+  def validate(cost: float) -> float:
+    predictors = [_fit(train_features[rows], train_labels[rows], cost, seed) for rows in chosen]
+    tested[cost] = tuple(_accuracy(predict, test_features, test_labels) for predict in predictors)
+    return float(np.mean([_accuracy(p, train_features[held_out], train_labels[held_out]) for p in predictors]))
+
+  cost, accuracies = _choose(costs, validate)
+  mean, deviation = float(np.mean(tested[cost])), float(np.std(tested[cost], ddof=1))
+  return FewLabelsResult(mean, deviation, cost, tested[cost], accuracies)
+
+
+def draw_per_class(labels: np.ndarray, rows: np.ndarray, number: int, *, seed: int | Sequence[int]) -> np.ndarray:
+  """Picks `number` of the rows, indices into labels [N], of every class; without repetition, classes in turn.
+
+  Raises:
+    DataError: a class has fewer.
+  """
+  generator = np.random.default_rng(seed)
+  picked = []
+  for label in np.unique(labels):
+    candidates = rows[labels[rows] == label]
+    if len(candidates) < number:
+      raise DataError(
+        f'Class {label} has {len(candidates)} training examples besides those held out, fewer than {number} labels '
+        'per class; take fewer, or more training examples'
+      )
+    picked.append(generator.choice(candidates, number, replace=False))
+  return np.concatenate(picked)
+
+
+def standardise(train_features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Features of mean 0, equal deviation and mean squared length 1 on the training set, float32 [N, F] and [M, F].
+
+  Layers of very different scale then count alike, as they must in a network before training, and a cost means the same
+  for any number of features. A feature that is constant in training becomes 0.
+  """
+  mean = train_features.mean(axis=0, dtype=np.float64)
+  deviation = train_features.std(axis=0, dtype=np.float64)
+  constant = deviation <= 1e-6 * np.abs(mean)
+  scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation)) / np.sqrt(max(1, (~constant).sum()))
+  mean, scale = mean.astype(np.float32), scale.astype(np.float32)
+  return tuple((np.asarray(x, np.float32) - mean) * scale for x in (train_features, test_features))
+
+
+def pixels(examples: np.ndarray) -> np.ndarray:
+  """Uint8 examples [B, *shape] as features in [-1, 1], [B, F]."""
+  return images.to_float(examples).reshape(len(examples), -1)
+
+
+def kmeans_features(
+  examples: np.ndarray, *, num_centroids: int = 400, patch_size: int = 6, num_patches: int = 100_000, seed: int = 0
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Learns one layer of k-means from images: the baseline that trained networks long had to beat.
+
+  Patches are normalised in contrast and whitened. A centroid responds to a patch by how much nearer than the average
+  centroid it is, max(0, mean(z) - z_k); responses are summed over the image's quadrants.
+
+  Args:
+    examples: uint8 [N, H, W, C] to take patches from.
+    num_centroids: K.
+    patch_size: side of the patches in pixels, less than H and W.
+    num_patches: how many to learn from.
+    seed: of the patches and of k-means.
+
+  Returns:
+    A function of uint8 images [B, H, W, C] to features [B, 4 * K].
+
+  Raises:
+    DataError: no images, or smaller ones than a patch.
+
+  References: Coates, Ng and Lee 2011, sections 3 and 4 (their patches, 6 x 6, and constants: 10 and 0.1).
+  """
+  if not fits_kmeans(examples.shape[1:], patch_size):
+    raise DataError(
+      f'k-means takes patches of {patch_size} x {patch_size} pixels from larger images [N, H, W, C], '
+      f'not from examples {examples.shape}'
+    )
+  from sklearn.cluster import MiniBatchKMeans
+
+  generator = np.random.default_rng(seed)
+  sizes = (len(examples), *(side - patch_size + 1 for side in examples.shape[1:3]))
+  corners = [generator.integers(0, n, num_patches) for n in sizes]
+  patches = np.stack([
+    examples[i, top : top + patch_size, left : left + patch_size].ravel()
+    for i, top, left in zip(*corners, strict=True)
+  ])  # fmt: skip
+  patches = np.asarray(_normalise(patches.astype(np.float32)))
+  mean = patches.mean(axis=0)
+  variances, directions = np.linalg.eigh(np.cov(patches - mean, rowvar=False))
+  whitening = (directions / np.sqrt(np.maximum(variances, 0) + 0.1) @ directions.T).astype(np.float32)
+  kmeans = MiniBatchKMeans(num_centroids, batch_size=4096, n_init=1, max_iter=50, random_state=seed)
+  centroids = kmeans.fit((patches - mean) @ whitening).cluster_centers_.astype(np.float32)
+  encode = jax.jit(_encode, static_argnames='patch_size')
+  return lambda batch: np.asarray(encode(batch, mean, whitening, centroids, patch_size=patch_size))
+
+
+def fits_kmeans(shape: tuple[int, ...], patch_size: int = 6) -> bool:
+  """Whether `kmeans_features` can learn from examples of a shape: [H, W, C], larger than a patch."""
+  return len(shape) == 3 and min(shape[:2]) > patch_size
+
+
+def in_batches(features: Callable, examples: np.ndarray, *, batch_size: int = 250) -> np.ndarray:
+  """Features of examples [N, ...] computed a batch at a time, float32 [N, F]; the last batch is filled up, so that
+  one program is compiled."""
+  batches = []
+  for first in range(0, len(examples), batch_size):
+    rows = np.minimum(np.arange(first, first + batch_size), len(examples) - 1)
+    batches.append(np.asarray(features(examples[rows]), np.float32)[: len(examples) - first])
+  return np.concatenate(batches)
+
+
+def run_probe(
+  features: Mapping[str, Callable],
+  train_examples: np.ndarray,
+  train_labels: np.ndarray,
+  test_examples: np.ndarray,
+  test_labels: np.ndarray,
+  *,
+  labels_per_class: int | None = None,
+  draws: int = 10,
+  costs: Sequence[float] = COSTS,
+  num_validation: int | None = None,
+  seed: int = 0,
+  batch_size: int = 250,
+  report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+  """Compares kinds of features by the same protocol.
+
+  Args:
+    features: by name, functions of uint8 examples [B, *shape] to features [B, F].
+    train_examples, test_examples: uint8 [N, *shape] and [M, *shape].
+    train_labels, test_labels: integers, [N] and [M].
+    labels_per_class: of the few-label test; None leaves it out.
+    draws: of the few-label test.
+    costs: C of the machine, to choose from.
+    num_validation: training examples held out to choose the cost; None is a fifth.
+    seed: of everything random.
+    batch_size: examples at a time through a network; no effect on the result.
+    report: called with a line of progress.
+
+  Returns:
+    What JSON can hold: the protocol, and by name the results. `table` prints it.
+
+  Raises:
+    DataError: as `probe` and `few_labels`, or the same examples to train and to test.
+  """
+  known = {example.tobytes() for example in train_examples}
+  shared = sum(example.tobytes() in known for example in test_examples)
+  if 2 * shared > len(test_examples):
+    raise DataError(f'{shared} of {len(test_examples)} test examples are training examples too; take other splits')
+  num_validation = len(train_labels) // 5 if num_validation is None else num_validation
+  options = {'costs': costs, 'num_validation': num_validation, 'seed': seed}
+  results = {}
+  for name, function in features.items():
+    start = time.monotonic()
+    train, test = (in_batches(function, x, batch_size=batch_size) for x in (train_examples, test_examples))
+    results[name] = {'num_features': train.shape[1]}
+    results[name] |= _jsonable(probe(train, train_labels, test, test_labels, **options))
+    if labels_per_class is not None:
+      protocol = functools.partial(few_labels, labels_per_class=labels_per_class, draws=draws, **options)
+      results[name]['few_labels'] = _jsonable(protocol(train, train_labels, test, test_labels))
+    results[name]['seconds'] = round(time.monotonic() - start, 1)
+    report(f'{name}: {100 * results[name]["accuracy"]:.1f} % ({results[name]["seconds"]:.0f} s)')
+  return {
+    'num_train': len(train_labels),
+    'num_validation': num_validation,
+    'num_test': len(test_labels),
+    'largest_class': float(np.unique(test_labels, return_counts=True)[1].max() / len(test_labels)),
+    'labels_per_class': labels_per_class,
+    'draws': None if labels_per_class is None else draws,
+    'costs': list(costs),
+    'seed': seed,
+    'features': results,
+  }
+
+
+def table(result: Mapping[str, Any]) -> str:
+  """The result of `run_probe` as text."""
+  few = result['labels_per_class']
+  width = max(len('features'), *map(len, result['features']))
+  head = f'{"features":<{width}}   number   cost   accuracy'
+  lines = [f'{head}  {few} labels per class, {result["draws"]} draws' if few else head]
+  for name, row in result['features'].items():
+    cells = [f'{name:<{width}}', f'{row["num_features"]:>7,}', f'{row["cost"]:>5g}', f'{100 * row["accuracy"]:>7.1f} %']
+    if few:
+      cells.append(f'{100 * row["few_labels"]["mean"]:.1f} +- {100 * row["few_labels"]["deviation"]:.1f} %')
+    lines.append('  '.join(cells))
+  # Two standard errors of the difference of two shares near one half, as if drawn independently.
+  noise = 100 * 2 * np.sqrt(2 * 0.25 / result['num_test'])
+  return '\n'.join(lines) + (
+    f'\nLinear L2-SVM on {result["num_train"]:,} training examples, {result["num_validation"]:,} of which chose the '
+    f'cost; {result["num_test"]:,} test examples; seed {result["seed"]}.\nAlways guessing the largest class: '
+    f'{100 * result["largest_class"]:.1f} %. Differences below {noise:.1f} % may be chance.'
+  )
+
+
+def _check(train_features, train_labels, test_features, test_labels) -> None:
+  for name, x, labels in (('training', train_features, train_labels), ('test', test_features, test_labels)):
+    if x.ndim != 2 or labels.shape != x.shape[:1] or not len(labels):
+      raise DataError(f'The {name} features are {x.shape} and the labels {labels.shape}; expected [N, F] and [N]')
+    if not np.isfinite(x).all():
+      raise DataError(f'Some {name} features are NaN or infinite; has the run diverged?')
+  if train_features.shape[1] != test_features.shape[1]:
+    raise DataError(f'{train_features.shape[1]} features in training, but {test_features.shape[1]} in the test')
+  if len(np.unique(train_labels)) < 2:
+    raise DataError(f'All training labels are {train_labels[0]}; a classifier needs two classes')
+
+
+def _split(number: int, num_validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """Indices held out and the others, of `number`."""
+  if not 0 < num_validation < number:
+    raise DataError(f'{num_validation} of {number} training examples cannot be held out; expected 1 to {number - 1}')
+  return tuple(np.split(np.random.default_rng(seed).permutation(number), [num_validation]))
+
+
+def _choose(costs: Sequence[float], validate: Callable[[float], float]) -> tuple[float, dict[float, float]]:
+  """The cost of highest validation accuracy, the smaller of equals, and the accuracies of those tried."""
+  accuracies = {}
+  for cost in sorted(costs):
+    accuracies[cost] = validate(cost)
+    if len(accuracies) > 2 and max(list(accuracies.values())[-2:]) < max(accuracies.values()):
+      break
+  return max(accuracies, key=accuracies.get), accuracies
+
+
+def _fit(features: np.ndarray, labels: np.ndarray, cost: float, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+  """Trains the machine: a function of features [B, F] to labels [B]."""
+  from sklearn.exceptions import ConvergenceWarning
+  from sklearn.svm import LinearSVC
+
+  # The weights are sums of examples, which a few of these span: the rows of a triangle with the same inner products
+  # serve as well as they.
+  few = 2 * features.shape[0] < features.shape[1]
+  if few:
+    products = np.asarray(features, np.float64) @ features.T
+    products[np.diag_indices_from(products)] += 1e-9 * np.trace(products) / len(products)  # for equal examples
+    triangle = np.linalg.cholesky(products)
+  # At these costs the dual solver is two to twenty times faster than the primal one, to the same accuracy. Where a
+  # large cost would take it more than its 1000 passes, what it has reached is judged by the validation like any other.
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', ConvergenceWarning)
+    machine = LinearSVC(C=cost, dual=True, random_state=seed).fit(triangle if few else features, labels)
+  weights = features.T @ np.linalg.solve(triangle.T, machine.coef_.T) if few else machine.coef_.T
+  weights = weights.astype(np.float32)
+
+  def predict(features: np.ndarray) -> np.ndarray:
+    # Not machine.predict, which would make a float64 copy of the features.
+    scores = features @ weights + machine.intercept_
+    return machine.classes_[scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0).astype(int)]
+
+  return predict
+
+
+def _accuracy(predict: Callable, features: np.ndarray, labels: np.ndarray) -> float:
+  return float((predict(features) == labels).mean())
+
+
+def _normalise(patches):
+  """Patches [..., F] of pixel values 0..255 to mean 0 and about deviation 1 each."""
+  patches = patches - patches.mean(axis=-1, keepdims=True)
+  return patches / jnp.sqrt(patches.var(axis=-1, keepdims=True) + 10.0)
+
+
+def _encode(examples, mean, whitening, centroids, *, patch_size):
+  """Uint8 images [B, H, W, C] to the centroids' responses in four quadrants, [B, 4 * K]."""
+  batch, height, width, _ = examples.shape
+  rows, columns = height - patch_size + 1, width - patch_size + 1
+  x = examples.astype(jnp.float32)
+  shifts = [x[:, i : i + rows, j : j + columns] for i in range(patch_size) for j in range(patch_size)]
+  patches = jnp.concatenate(shifts, axis=-1).reshape(batch * rows * columns, -1)
+  patches = (_normalise(patches) - mean[np.newaxis]) @ whitening
+  squares = (patches**2).sum(-1, keepdims=True) - 2 * patches @ centroids.T + (centroids**2).sum(-1)[np.newaxis]
+  distances = jnp.sqrt(jnp.maximum(squares, 0.0))
+  responses = jax.nn.relu(distances.mean(-1, keepdims=True) - distances).reshape(batch, rows, columns, -1)
+  halves = lambda size: (slice(0, size // 2), slice(size // 2, size))
+  quadrants = [responses[:, top, left].sum((1, 2)) for top in halves(rows) for left in halves(columns)]
+  return jnp.concatenate(quadrants, axis=1)
+
+
+def _jsonable(result: NamedTuple) -> dict[str, Any]:
+  content = {name: list(value) if isinstance(value, tuple) else value for name, value in result._asdict().items()}
+  return content | {'validation_accuracies': [list(pair) for pair in result.validation_accuracies.items()]}

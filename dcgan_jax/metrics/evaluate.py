@@ -1,0 +1,168 @@
+"""All metrics of a sample against a reference, under names that carry the protocol."""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dcgan_jax.metrics import diversity, frechet, inception_score, kernel, neighbours
+from dcgan_jax.metrics.features import FeatureNet, extract
+from dcgan_jax.metrics.statistics import FeatureStatistics
+
+PRECISION_NEIGHBOURS = 3
+COVERAGE_NEIGHBOURS = 5
+INCEPTION_SPLITS = 10
+
+
+class Reference(NamedTuple):
+  """The real images that samples are compared with.
+
+  split: 'train' or 'test'.
+  num: how many images it has.
+  batches: () -> uint8 images [b, H, W, C], in order.
+  at: index -> uint8 image [H, W, C].
+  identity: all that decides which images these are: source, split, size, crop.
+  """
+
+  split: str
+  num: int
+  batches: Callable[[], Iterable[np.ndarray]]
+  at: Callable[[int], np.ndarray]
+  identity: dict[str, Any]
+
+
+class Evaluator:
+  """Measures samples against one reference with one feature net; the reference's features are computed once."""
+
+  def __init__(
+    self,
+    net: FeatureNet,
+    mapped: Callable,
+    reference: Reference,
+    *,
+    batch_size: int,
+    cache: pathlib.Path,
+    neighbours_limit: int = 10_000,
+  ):
+    """Prepares; the reference is read when it is first needed.
+
+    Args:
+      net: the feature net.
+      mapped: net.apply on all devices, as `parallel.compile_map` makes it.
+      reference: the real images.
+      batch_size: images at a time; no effect on the results.
+      cache: folder where a reference's features are kept from run to run.
+      neighbours_limit: precision, recall, density and coverage take at most so many images of each side, as their
+        cost grows with the square; the count is in their names.
+    """
+    self.net = net
+    self.reference = reference
+    self._mapped = mapped
+    self._batch_size = batch_size
+    self._cache = cache
+    self._limit = neighbours_limit
+    self._real: np.ndarray | None = None
+
+  def real_features(self) -> np.ndarray:
+    """Features of the reference, float32 [N, F], from the cache if they are there."""
+    if self._real is None:
+      identity = {**self.reference.identity, 'num': self.reference.num, 'net': self.net.name, 'sha256': self.net.sha256}
+      digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+      path = self._cache / f'{digest}.npy'
+      if not path.exists():
+        _save(path, self._extract(self.reference.batches(), self.reference.num, 'Reference')['features'])
+      self._real = np.load(path, allow_pickle=False)
+    return self._real
+
+  def measure(self, samples: np.ndarray, *, seed: int, allow_few: bool = False) -> dict[str, Any]:
+    """The metrics of samples, uint8 [N, H, W, C], by name.
+
+    Args:
+      samples: drawn by the generator, rounded to uint8.
+      seed: of KID's subsets and of the choice of images for precision and recall.
+      allow_few: compute the Frechet distance from fewer samples than it can be trusted with.
+
+    Raises:
+      ConfigError: too few samples for the size of the features.
+    """
+    real = self.real_features()
+    count = f'{_short(len(samples))}_{self.reference.split}'
+    prefix = '' if self.net.name == '2048' else f'{self.net.name}_'
+    frechet.check_sample_count(len(samples), real.shape[1], allow_few=allow_few)
+    outputs = self._extract([samples], len(samples), 'Samples')
+    fake = outputs['features']
+    results = {f'fid{prefix}{count}': frechet_distance(real, fake)}
+    size = min(1000, len(real), len(fake))
+    kid, deviation = kernel.kernel_distance(real, fake, num_subsets=100, subset_size=size, seed=seed)
+    results |= {f'kid{prefix}{count}': kid, f'kid{prefix}{count}_deviation': deviation}
+    if 'logits' in outputs and self.net.name != 'self':
+      score, deviation = inception_score.inception_score(outputs['logits'], splits=INCEPTION_SPLITS)
+      results |= {f'is{_short(len(samples))}': score, f'is{_short(len(samples))}_deviation': deviation}
+    results |= self._neighbour_metrics(real, fake, prefix, seed)
+    if 'logits' in outputs and self.net.name == 'self':
+      classes = outputs['logits'].shape[1]
+      counts = diversity.class_counts(outputs['logits'].argmax(axis=1), classes)
+      results |= {'effective_classes': diversity.effective_classes(counts), 'class_counts': counts.tolist()}
+    results['duplicates'] = diversity.duplicate_share(samples)
+    return results
+
+  def nearest(self, samples: np.ndarray, *, k: int) -> np.ndarray:
+    """Indices [N, k] of the reference's images whose features are nearest to each sample's: is it memorising?"""
+    fake = self._extract([samples], len(samples), 'Samples')['features']
+    return neighbours.k_nearest(fake, self.real_features(), k)[0]
+
+  def reference_images(self, indices: np.ndarray) -> np.ndarray:
+    """Real images by index [N, k], uint8 [N, k, H, W, C]."""
+    return np.stack([np.stack([self.reference.at(int(i)) for i in row]) for row in indices])
+
+  def _neighbour_metrics(self, real: np.ndarray, fake: np.ndarray, prefix: str, seed: int) -> dict[str, float]:
+    rng = np.random.default_rng(seed)
+    num = min(self._limit, len(real), len(fake))
+    real, fake = (side[np.sort(rng.permutation(len(side))[:num])] for side in (real, fake))
+    precision, recall = neighbours.precision_recall(real, fake, k=PRECISION_NEIGHBOURS)
+    density, coverage = neighbours.density_coverage(real, fake, k=COVERAGE_NEIGHBOURS)
+    near = diversity.near_duplicate_share(real, fake)
+    split = self.reference.split
+    pr, dc = (f'{prefix}{_protocol(num, k)}_{split}' for k in (PRECISION_NEIGHBOURS, COVERAGE_NEIGHBOURS))
+    return {
+      f'pr{pr}_precision': precision,
+      f'pr{pr}_recall': recall,
+      f'dc{dc}_density': density,
+      f'dc{dc}_coverage': coverage,
+      'near_duplicates': near,
+    }
+
+  def _extract(self, batches: Iterable[np.ndarray], num: int, title: str) -> dict[str, np.ndarray]:
+    return extract(self.net, self._mapped, batches, num=num, batch_size=self._batch_size, title=title)
+
+
+def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
+  """The Frechet distance between two sets of features, [N, F] and [M, F]."""
+  sides = []
+  for features in (real, fake):
+    statistics = FeatureStatistics(features.shape[1])
+    statistics.add(features)
+    sides += [statistics.mean, statistics.covariance]
+  return frechet.frechet_distance(*sides)
+
+
+def _short(num: int) -> str:
+  """50000 -> '50k', 2500 -> '2500': how counts are written in a metric's name."""
+  return f'{num // 1000}k' if num % 1000 == 0 else str(num)
+
+
+def _protocol(num: int, k: int) -> str:
+  """'50k3' for 50,000 samples and 3 neighbours, '2500_3' where the count does not end in k."""
+  return f'{_short(num)}{"" if num % 1000 == 0 else "_"}{k}'
+
+
+def _save(path: pathlib.Path, array: np.ndarray) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'.{path.name}.{os.getpid()}')
+  with part.open('wb') as file:
+    np.save(file, array)
+  part.replace(path)
