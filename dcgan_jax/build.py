@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from dcgan_jax import augment, hooks, images, latents, parallel, sample, step, train, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
-from dcgan_jax.errors import ConfigError, DataError, StoppedError, look_up
+from dcgan_jax.errors import CheckpointError, ConfigError, DataError, StoppedError, look_up
 from dcgan_jax.metrics import evaluate, features, inception_weights
 from dcgan_jax.models import dcgan, initializers
 from dcgan_jax.objectives import adversarial
@@ -253,7 +253,11 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
   game = build_game(config, model)
   abstract = jax.eval_shape(model.create, jax.random.key(config.seed))
 
-  with _open_workdir(directory, config, source.shape) as checkpoints:
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise CheckpointError(f'Cannot create {directory} ({error.strerror}); give another --workdir') from error
+  with Checkpoints(directory / 'checkpoints', kept=config.logging.checkpoints_kept) as checkpoints:
     if checkpoints.latest_step() is None:
       state = parallel.replicate(jax.jit(model.create)(jax.random.key(config.seed)), devices)
     else:
@@ -262,6 +266,8 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
     if first >= config.steps:
       print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
       return
+    workdir.write(directory, 'config.json', config.to_dict())
+    workdir.write(directory, 'run.json', workdir.describe_run(source.shape))
     print(
       f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
       f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
@@ -327,13 +333,6 @@ def _evaluation(config, directory, draw, *, progress, step) -> hooks.Evaluation 
     step=step,
     stop_on_collapse=options.stop_on_collapse,
   )
-
-
-def _open_workdir(directory: pathlib.Path, config: ConfigDict, shape: tuple[int, ...]) -> Any:
-  directory.mkdir(parents=True, exist_ok=True)
-  workdir.write(directory, 'config.json', config.to_dict())
-  workdir.write(directory, 'run.json', workdir.describe_run(shape))
-  return Checkpoints(directory / 'checkpoints', kept=config.logging.checkpoints_kept)
 
 
 def _show_pictures(directory: pathlib.Path) -> None:

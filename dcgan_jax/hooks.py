@@ -21,7 +21,7 @@ from dcgan_jax.errors import DivergenceError
 from dcgan_jax.state import GANState
 
 LOSS_OF_A_COLLAPSE = 1e-3
-DUPLICATES_OF_A_COLLAPSE = 0.2
+DUPLICATES_OF_A_COLLAPSE = 0.5
 
 
 class Watcher(Protocol):

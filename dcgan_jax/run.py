@@ -107,6 +107,8 @@ class Run:
       'step': self.step,
       'seed': seed,
     }
+    if features == 'self':
+      protocol['note'] = 'a small classifier of these data: compare only with numbers of the same weights_sha256'
     shown = min(SHEET_ROWS, num)
     real = evaluator.reference_images(evaluator.nearest(samples[:shown], k=SHEET_COLUMNS))
     sheet = np.concatenate([samples[:shown, None], real], axis=1)

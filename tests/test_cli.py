@@ -99,6 +99,11 @@ def test_a_broken_config_file_is_named_without_a_traceback(content, tmp_path, ca
   assert error.count('\n') == 1
 
 
+def test_a_workdir_that_cannot_be_made_is_one_line(capsys):
+  assert cli.main(['--workdir', '/proc/run']) == 2
+  assert capsys.readouterr().err.startswith('launch.py: Cannot create /proc/run (')
+
+
 def test_sampling_from_no_run_says_how_to_make_one(tmp_path, capsys):
   assert cli.main(['sample', '--workdir', str(tmp_path)]) == 2
   assert 'config.json is missing); train one: launch.py --config FILE --workdir' in capsys.readouterr().err

@@ -17,6 +17,7 @@ import pytest
 
 import dcgan_jax
 from dcgan_jax import images
+from dcgan_jax.data.digits import open_digits
 from dcgan_jax.errors import DataError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -140,8 +141,22 @@ def test_a_run_is_measured_while_it_trains_and_afterwards(runs, tmp_path):
   np.testing.assert_allclose(report['fidself_200_train'], lines[-1]['fidself_200_train'], rtol=1e-6)
   assert report['protocol']['generator'] == 'averaged'
   assert report['protocol']['reference_images'] == 1797
+  assert 'compare only with' in report['protocol']['note']
   sheet = images.read(tmp_path / 'run' / 'evaluations' / '00000020_self_200_train_neighbours.png')
   assert sheet.shape == (8 * 18 + 2, 8 * 18 + 2, 3)
+
+
+def test_the_discriminators_features_are_probed_beside_their_baselines(runs, tmp_path):
+  source = open_digits(split='train', image_size=16)
+  examples, labels = map(np.stack, zip(*(source[i] for i in range(900)), strict=True))
+  arrays = {'train_images': examples[:500], 'train_labels': labels[:500]}
+  np.savez(tmp_path / 'digits.npz', test_images=examples[500:], test_labels=labels[500:], **arrays)
+  flags = ['--data', f'npz:{tmp_path / "digits.npz"}', '--labels-per-class', '5', '--draws', '2']
+  result = launch('probe', '--workdir', runs / 'whole', *flags, '--out', tmp_path / 'probe.json')
+  assert 'discriminator, step 14' in result.stdout
+  numbers = json.loads((tmp_path / 'probe.json').read_text())
+  assert numbers['step'] == 14
+  assert numbers['features']['raw pixels']['accuracy'] > 0.7  # of ten classes
 
 
 def test_another_config_in_the_same_workdir_is_refused(runs):

@@ -144,9 +144,9 @@ def test_a_metric_up_by_half_is_said_in_words(tmp_path):
 
 
 def test_repeated_samples_are_said_in_words(tmp_path):
-  evaluation = _evaluation(tmp_path, [10.0], near_duplicates=0.5)
+  evaluation = _evaluation(tmp_path, [10.0], near_duplicates=0.6)
   evaluation.act(1, _STATE)
-  assert '50% of the samples have a near-copy' in evaluation._progress.lines[0]
+  assert '60% of the samples have a near-copy' in evaluation._progress.lines[0]
   evaluation.close()
 
 

@@ -46,7 +46,7 @@ class Evaluator:
     *,
     batch_size: int,
     cache: pathlib.Path,
-    neighbours_limit: int = 10_000,
+    neighbours_limit: int = 50_000,
   ):
     """Prepares; the reference is read when it is first needed.
 
@@ -57,7 +57,7 @@ class Evaluator:
       batch_size: images at a time; no effect on the results.
       cache: folder where a reference's features are kept from run to run.
       neighbours_limit: precision, recall, density and coverage take at most so many images of each side, as their
-        cost grows with the square; the count is in their names.
+        cost grows with the square (a quarter of an hour for 50,000 on one core); the count is in their names.
     """
     self.net = net
     self.reference = reference

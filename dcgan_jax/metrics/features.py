@@ -59,12 +59,11 @@ def own_net(images: np.ndarray, labels: np.ndarray, *, num_classes: int, cache: 
   """
   settings = classifier.Settings()
   params = classifier.cached_classifier(cache, images, labels, num_classes=num_classes, settings=settings)
-  sha256 = classifier.fingerprint(images, labels, num_classes=num_classes, settings=settings)
 
   def apply(params: Any, images: Any) -> dict[str, Any]:
     return dict(zip(('features', 'logits'), classifier.classifier_features(params, images), strict=True))
 
-  return FeatureNet('self', sha256, 'none', params, apply)
+  return FeatureNet('self', classifier.weights_sha256(params), 'none', params, apply)
 
 
 def extract(
