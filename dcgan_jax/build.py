@@ -183,6 +183,7 @@ def build_reference(config: ConfigDict, split: str) -> Any:
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.data.split = split
+    config.batch_size = 1  # a reference has no batches to fill
   source = build_source(config)
   if not sample.is_image(source.shape):
     raise ConfigError(f'Metrics are of images, and {config.data.source} holds examples of shape {source.shape}')
@@ -251,6 +252,7 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
   source = build_source(config)
   model = build_model(config, source.shape)
   game = build_game(config, model)
+  evaluator = None if config.evaluation.every is None else build_evaluator(config, **_evaluated(config))
   abstract = jax.eval_shape(model.create, jax.random.key(config.seed))
 
   try:
@@ -275,7 +277,7 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
     )
     with hooks.StopSignals() as signals:
       state = _train(
-        config, directory, state, signals,
+        config, directory, state, signals, evaluator,
         model=model, game=game, source=source, checkpoints=checkpoints, devices=devices,
       )  # fmt: skip
   if int(state.step) < config.steps:
@@ -284,7 +286,7 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
   _show_pictures(directory / 'samples')
 
 
-def _train(config, directory, state, signals, *, model, game, source, checkpoints, devices) -> GANState:
+def _train(config, directory, state, signals, evaluator, *, model, game, source, checkpoints, devices) -> GANState:
   first = int(state.step)
   feeder = build_feeder(config, source)
   compiled = parallel.compile_update(
@@ -299,7 +301,7 @@ def _train(config, directory, state, signals, *, model, game, source, checkpoint
   finite_check = hooks.FiniteCheck(checkpoints)
   scalars = hooks.Scalars(directory, every=config.logging.scalars_every, step=first)
   progress = hooks.Progress(step=first, steps=config.steps, batch_size=config.batch_size)
-  evaluation = _evaluation(config, directory, draw, progress=progress, step=first)
+  evaluation = evaluator and _evaluation(config, directory, evaluator, draw, progress=progress, step=first)
   try:
     return train.train(
       state,
@@ -320,11 +322,13 @@ def _train(config, directory, state, signals, *, model, game, source, checkpoint
       part.close()
 
 
-def _evaluation(config, directory, draw, *, progress, step) -> hooks.Evaluation | None:
+def _evaluated(config: ConfigDict) -> dict[str, Any]:
   options = config.evaluation
-  if options.every is None:
-    return None
-  evaluator = build_evaluator(config, features=options.features, weights=options.weights, reference=options.reference)
+  return {'features': options.features, 'weights': options.weights, 'reference': options.reference}
+
+
+def _evaluation(config, directory, evaluator, draw, *, progress, step) -> hooks.Evaluation:
+  options = config.evaluation
   return hooks.Evaluation(
     directory,
     measure=lambda variables: evaluator.measure(draw(variables, num=options.num), seed=config.seed),

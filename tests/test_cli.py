@@ -68,6 +68,8 @@ def test_a_mistake_in_the_arguments_is_one_line_before_jax_is_imported(arguments
     (['--config.loss=hing'], "Unknown config.loss 'hing'; known: non_saturating, saturating."),
     (['--config.discriminator.normalization=batc'], "Unknown normalization 'batc'; known: batch, none."),
     (['--config.generator.optimizer.name=adm'], "Unknown optimizer 'adm'; known: adam."),
+    (['--config.evaluation.every=5', '--config.evaluation.features=slf'], "Unknown features 'slf'; known: 192, 2048,"),
+    (['--config.evaluation.every=5', '--config.evaluation.weights=nope'], 'nope'),
     (['--config.precision=float64'], "Unknown config.precision 'float64'; known: bfloat16, float32."),
     (
       ['--config.batch_size=60'],
