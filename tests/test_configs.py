@@ -87,3 +87,16 @@ def test_config_reads_its_tensorflow_data_set(name, variant):
   assert source.shape == (size, size, SHAPES[name][-1])
   assert batch['images'].shape == (4, *source.shape)
   assert batch['images'].dtype == 'uint8'
+
+
+def test_the_discriminator_that_the_paper_probed_has_28672_pooled_features():
+  model = build.build_model(_load('cifar10', 'feature_learning'), (32, 32, 3))
+  state = jax.eval_shape(model.create, jax.random.key(0))
+  x, keys = (
+    jax.ShapeDtypeStruct((1, 32, 32, 3), 'float32'),
+    jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1)),
+  )
+  judge = lambda variables, x, keys: model.discriminator.apply(variables, x, train=False, keys=keys)
+  _, activations = jax.eval_shape(judge, state.discriminator.variables, x, keys)
+  assert all(layer.shape[1] >= 4 for layer in activations)
+  assert sum(4 * 4 * layer.shape[-1] for layer in activations) == 28_672  # Radford et al. 2016, section 5.1
