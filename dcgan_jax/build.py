@@ -180,11 +180,7 @@ def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
 
 def build_reference(config: ConfigDict, split: str) -> Any:
   """The real images of a split, all of them, for an evaluation."""
-  config = config.copy_and_resolve_references()
-  with config.unlocked():
-    config.data.split = split
-    config.batch_size = 1  # a reference has no batches to fill
-  source = build_source(config)
+  source = build_source(_of_split(config, split))
   if not sample.is_image(source.shape):
     raise ConfigError(f'Metrics are of images, and {config.data.source} holds examples of shape {source.shape}')
   probes = b''.join(source[i][0].tobytes() for i in (0, len(source) // 2, len(source) - 1))
@@ -206,12 +202,9 @@ def read_labelled(
   config: ConfigDict, name: str | None, *, split: str, shape: tuple[int, ...], num: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Labelled examples for the networks of a config: uint8 [N, *shape] and int32 [N]; `num` of them, or all."""
-  config = config.copy_and_resolve_references()
-  with config.unlocked():
-    if name is not None and name != config.data.source:
-      config.data.update(source=name, crop=None)
-    config.data.split = split
-    config.batch_size = 1  # a probe has no batches to fill
+  config = _of_split(config, split)
+  if name is not None and name != config.data.source:
+    config.data.update(source=name, crop=None)
   source = build_source(config)
   title = f'{config.data.source}, split {split!r}'
   if source.classes is None:
@@ -252,7 +245,10 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
   source = build_source(config)
   model = build_model(config, source.shape)
   game = build_game(config, model)
-  evaluator = None if config.evaluation.every is None else build_evaluator(config, **_evaluated(config))
+  evaluator = None
+  if config.evaluation.every is not None:
+    options = {name: config.evaluation[name] for name in ('features', 'weights', 'reference')}
+    evaluator = build_evaluator(config, **options)
   abstract = jax.eval_shape(model.create, jax.random.key(config.seed))
 
   try:
@@ -322,11 +318,6 @@ def _train(config, directory, state, signals, evaluator, *, model, game, source,
       part.close()
 
 
-def _evaluated(config: ConfigDict) -> dict[str, Any]:
-  options = config.evaluation
-  return {'features': options.features, 'weights': options.weights, 'reference': options.reference}
-
-
 def _evaluation(config, directory, evaluator, draw, *, progress, step) -> hooks.Evaluation:
   options = config.evaluation
   return hooks.Evaluation(
@@ -344,6 +335,13 @@ def _show_pictures(directory: pathlib.Path) -> None:
   print(f'Samples: {max(directory.glob("[0-9]*"))}')
   if animation:
     print(f'Training as an animation: {animation}')
+
+
+def _of_split(config: ConfigDict, split: str) -> ConfigDict:
+  """An unlocked copy for another split, which has no batches to fill and so may be small."""
+  config = config.copy_and_resolve_references().unlock()
+  config.update(data={'split': split}, batch_size=1)
+  return config
 
 
 def _layers(player: ConfigDict, initialization: initializers.Initialization, dtype: Any) -> Mapping[str, Any]:

@@ -38,16 +38,7 @@ class Reference(NamedTuple):
 class Evaluator:
   """Measures samples against one reference with one feature net; the reference's features are computed once."""
 
-  def __init__(
-    self,
-    net: FeatureNet,
-    mapped: Callable,
-    reference: Reference,
-    *,
-    batch_size: int,
-    cache: pathlib.Path,
-    neighbours_limit: int = 50_000,
-  ):
+  def __init__(self, net: FeatureNet, mapped: Callable, reference: Reference, *, batch_size: int, cache: pathlib.Path):
     """Prepares; the reference is read when it is first needed.
 
     Args:
@@ -56,15 +47,12 @@ class Evaluator:
       reference: the real images.
       batch_size: images at a time; no effect on the results.
       cache: folder where a reference's features are kept from run to run.
-      neighbours_limit: precision, recall, density and coverage take at most so many images of each side, as their
-        cost grows with the square (a quarter of an hour for 50,000 on one core); the count is in their names.
     """
     self.net = net
     self.reference = reference
     self._mapped = mapped
     self._batch_size = batch_size
     self._cache = cache
-    self._limit = neighbours_limit
     self._real: np.ndarray | None = None
 
   def real_features(self) -> np.ndarray:
@@ -121,7 +109,7 @@ class Evaluator:
 
   def _neighbour_metrics(self, real: np.ndarray, fake: np.ndarray, prefix: str, seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
-    num = min(self._limit, len(real), len(fake))
+    num = min(len(real), len(fake))
     real, fake = (side[np.sort(rng.permutation(len(side))[:num])] for side in (real, fake))
     precision, recall = neighbours.precision_recall(real, fake, k=PRECISION_NEIGHBOURS)
     density, coverage = neighbours.density_coverage(real, fake, k=COVERAGE_NEIGHBOURS)
