@@ -1,51 +1,21 @@
-"""The only reader of configs: names become objects through literal tables, and a config becomes a training run."""
+"""A config becomes a training run or an evaluation. Only this module and the two it builds on read configs."""
 
-import concurrent.futures
-import dataclasses
 import functools
-import hashlib
-import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import linen as nn
 from ml_collections import ConfigDict
 
-from dcgan_jax import augment, hooks, images, latents, parallel, sample, step, train, workdir
+from dcgan_jax import hooks, parallel, sample, step, train, workdir
+from dcgan_jax.build_data import build_feeder, build_reference, build_source
+from dcgan_jax.build_model import build_game, build_model
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
-from dcgan_jax.errors import CheckpointError, ConfigError, DataError, StoppedError, look_up
+from dcgan_jax.data import resident
+from dcgan_jax.errors import CheckpointError, ConfigError, StoppedError, look_up
 from dcgan_jax.metrics import evaluate, features, inception_weights
-from dcgan_jax.models import dcgan, initializers
-from dcgan_jax.objectives import adversarial
-from dcgan_jax.optimizers import averaging_decay
-from dcgan_jax.state import GANState, create_state
-from dcgan_jax.validate import strides_of
-
-GENERATORS = {'dcgan': dcgan.Generator}
-DISCRIMINATORS = {'dcgan': dcgan.Discriminator}
-INITIALIZATIONS = {'dcgan': initializers.DCGAN, 'keras': initializers.KERAS}
-NORMALIZATIONS = {'batch': nn.BatchNorm, 'none': None}
-LATENTS = {'normal': latents.normal, 'uniform': latents.uniform}
-LOSSES = {'non_saturating': adversarial.NON_SATURATING, 'saturating': adversarial.SATURATING}
-OPTIMIZERS = {'adam': optax.adam}
-PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-SOURCES = {
-  'digits': lambda path, data: digits.open_digits(split=data.split, image_size=data.image_size),
-  'folder': lambda path, data: folder.open_folder(
-    path, image_size=data.image_size, crop=data.crop, channels=data.channels
-  ),
-  'npz': lambda path, data: arrays.open_npz(path, split=data.split, image_size=data.image_size, crop=data.crop),
-  'tfds': lambda path, data: tfds.open_tfds(
-    path, split=data.split, image_size=data.image_size, crop=data.crop, data_dir=data.dir
-  ),
-}
+from dcgan_jax.state import GANState
 
 
 def _inception(depth: str) -> Callable[..., features.FeatureNet]:
@@ -71,152 +41,6 @@ def _own_classifier(config: ConfigDict, weights: str | None, cache: pathlib.Path
 
 FEATURE_NETS = {depth: _inception(depth) for depth in ('64', '192', '768', '2048')} | {'self': _own_classifier}
 EVALUATION_BATCH = 50  # images per device
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-  """What a config says of the networks, for examples of one shape.
-
-  generator, discriminator: modules without parameters.
-  latents: keys [B] -> z [B, Z].
-  create: key -> GANState before the first update.
-  """
-
-  generator: nn.Module
-  discriminator: nn.Module
-  latents: Callable
-  latent_size: int
-  create: Callable[[jax.Array], GANState]
-
-
-def build_model(config: ConfigDict, shape: tuple[int, ...]) -> Model:
-  """The networks of a config for examples of `shape`, (*spatial, C)."""
-  dtype = look_up(PRECISIONS, config.precision, 'config.precision')
-  initialization = look_up(INITIALIZATIONS, config.initialization, 'config.initialization')
-  generator = look_up(GENERATORS, config.generator.name, 'config.generator.name')(
-    shape=tuple(shape),
-    norm=_norm(config, 'batch', initialization, dtype),
-    norm_before_reshape=config.generator.norm_before_reshape,
-    **_layers(config.generator, initialization, dtype),
-  )
-  discriminator = look_up(DISCRIMINATORS, config.discriminator.name, 'config.discriminator.name')(
-    norm=_norm(config, config.discriminator.normalization, initialization, dtype),
-    dropout=config.discriminator.dropout,
-    **_layers(config.discriminator, initialization, dtype),
-  )
-  for player in (generator, discriminator):
-    dcgan.base_shape(shape, player.strides)
-  draw = look_up(LATENTS, config.generator.latents, 'config.generator.latents')
-  create = functools.partial(
-    create_state,
-    generator=generator,
-    discriminator=discriminator,
-    optimizers=(_optimizer(config.generator.optimizer), _optimizer(config.discriminator.optimizer)),
-    latent_size=config.generator.latent_size,
-    shape=tuple(shape),
-  )
-  return Model(
-    generator=generator,
-    discriminator=discriminator,
-    latents=functools.partial(draw, latent_size=config.generator.latent_size),
-    latent_size=config.generator.latent_size,
-    create=create,
-  )
-
-
-def build_game(config: ConfigDict, model: Model) -> step.Game:
-  """The functions a training step is made of."""
-  flip = augment.flip if config.data.flip else augment.unchanged
-  return step.Game(
-    latents=model.latents,
-    prepare=lambda keys, examples: flip(keys, images.to_float(examples)),
-    augment=augment.unchanged,
-    loss=look_up(LOSSES, config.loss, 'config.loss'),
-    generator_fakes=step.reuse_fakes if config.reuse_fakes else step.redraw_fakes,
-    averaging_decay=averaging_decay(
-      config.batch_size,
-      half_life=config.generator.averaging.half_life,
-      ramp_up=config.generator.averaging.ramp_up,
-    ),
-  )
-
-
-def build_source(config: ConfigDict) -> Any:
-  """Opens the data set: `len`, `shape`, `classes`, and (uint8 example, label) by index."""
-  kind, _, path = config.data.source.partition(':')
-  open_source = look_up(SOURCES, kind, 'kind of config.data.source')
-  if (kind == 'digits') == bool(path):
-    raise ConfigError(
-      f"config.data.source is '{config.data.source}'; expected digits, tfds:NAME, folder:PATH or npz:PATH"
-    )
-  source = open_source(path, config.data)
-  if config.data.flip and len(source.shape) != 3:
-    raise ConfigError(
-      f'config.data.flip is for images, and {config.data.source} holds examples of shape {source.shape}'
-    )
-  if len(source) < config.batch_size:
-    raise DataError(
-      f'{config.data.source} holds {len(source):,} examples, fewer than config.batch_size {config.batch_size}; '
-      'use a smaller batch'
-    )
-  return source
-
-
-def build_feeder(config: ConfigDict, source: Any) -> Any:
-  """Keeps a small data set on the device and streams a large one; the batches are the same."""
-  megabytes = len(source) * math.prod(source.shape) / 1e6
-  options = {'seed': config.seed, 'batch_size': config.batch_size}
-  if megabytes <= config.data.resident_megabytes:
-    return resident.ResidentFeeder(source, **options)
-  return streamed.StreamedFeeder(source, threads=config.data.threads, **options)
-
-
-def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
-  """The config with another directory of TensorFlow Datasets, if one is given."""
-  if data_dir is not None:
-    config.data.dir = data_dir
-  return config
-
-
-def build_reference(config: ConfigDict, split: str) -> Any:
-  """The real images of a split, all of them, for an evaluation."""
-  source = build_source(_of_split(config, split))
-  if not sample.is_image(source.shape):
-    raise ConfigError(f'Metrics are of images, and {config.data.source} holds examples of shape {source.shape}')
-  probes = b''.join(source[i][0].tobytes() for i in (0, len(source) // 2, len(source) - 1))
-  return evaluate.Reference(
-    split=split,
-    num=len(source),
-    batches=lambda: (
-      np.stack([source[i][0] for i in range(first, min(first + 100, len(source)))])
-      for first in range(0, len(source), 100)
-    ),
-    at=lambda i: source[i][0],
-    # Some pixels too: a folder or file may change under its name.
-    identity={'source': config.data.source, 'shape': source.shape, 'split': split, 'crop': config.data.crop}
-    | {'pixels': hashlib.sha256(probes).hexdigest()},
-  )
-
-
-def read_labelled(
-  config: ConfigDict, name: str | None, *, split: str, shape: tuple[int, ...], num: int | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Labelled examples for the networks of a config: uint8 [N, *shape] and int32 [N]; `num` of them, or all."""
-  config = _of_split(config, split)
-  if name is not None and name != config.data.source:
-    config.data.update(source=name, crop=None)
-  source = build_source(config)
-  title = f'{config.data.source}, split {split!r}'
-  if source.classes is None:
-    raise DataError(f'{title} has no labels; a probe needs a labelled data set, such as --data tfds:cifar10')
-  if tuple(source.shape) != tuple(shape):
-    raise DataError(f'{title} holds examples of shape {tuple(source.shape)}, but the run is of {tuple(shape)}')
-  if num is not None and num > len(source):
-    raise DataError(f'{title} holds {len(source):,} examples, fewer than --num-train {num:,}')
-  rows = range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
-  with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
-    pairs = list(pool.map(source.__getitem__, rows))
-  return np.stack([example for example, _ in pairs]), np.array([label for _, label in pairs], np.int32)
 
 
 def build_evaluator(config: ConfigDict, *, features: str, weights: str | None, reference: str) -> evaluate.Evaluator:
@@ -335,41 +159,3 @@ def _show_pictures(directory: pathlib.Path) -> None:
   print(f'Samples: {max(directory.glob("[0-9]*"))}')
   if animation:
     print(f'Training as an animation: {animation}')
-
-
-def _of_split(config: ConfigDict, split: str) -> ConfigDict:
-  """An unlocked copy for another split, which has no batches to fill and so may be small."""
-  config = config.copy_and_resolve_references().unlock()
-  config.update(data={'split': split}, batch_size=1)
-  return config
-
-
-def _layers(player: ConfigDict, initialization: initializers.Initialization, dtype: Any) -> Mapping[str, Any]:
-  widths = tuple(player.widths)
-  return {
-    'widths': widths,
-    'strides': strides_of(widths, player.strides),
-    'kernel_size': player.kernel_size,
-    # A slope of 0 is ReLU.
-    'activation': functools.partial(nn.leaky_relu, negative_slope=player.negative_slope),
-    'bias': player.bias,
-    'initialization': initialization,
-    'dtype': dtype,
-  }
-
-
-def _norm(config: ConfigDict, name: str, initialization: initializers.Initialization, dtype: Any) -> Callable | None:
-  norm = look_up(NORMALIZATIONS, name, 'normalization')
-  return norm and functools.partial(
-    norm,
-    momentum=config.batch_norm.decay,
-    epsilon=config.batch_norm.epsilon,
-    axis_name=parallel.AXIS,
-    scale_init=initialization.gains,
-    dtype=dtype,
-  )
-
-
-def _optimizer(optimizer: ConfigDict) -> optax.GradientTransformation:
-  make = look_up(OPTIMIZERS, optimizer.name, 'optimizer')
-  return make(optimizer.learning_rate, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.epsilon)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import build, images, sample, workdir
+from dcgan_jax import build, build_data, build_model, images, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import DataError
 from dcgan_jax.state import GANState
@@ -29,7 +29,7 @@ class Run:
     state: everything that was saved.
   """
 
-  def __init__(self, config: ConfigDict, model: build.Model, state: GANState, shape: tuple[int, ...]):
+  def __init__(self, config: ConfigDict, model: build_model.Model, state: GANState, shape: tuple[int, ...]):
     self.config = config
     self.step = int(state.step)
     self.shape = shape
@@ -154,7 +154,7 @@ class Run:
     Raises:
       DataError: no such data, no labels, fewer examples, or another shape.
     """
-    return build.read_labelled(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
+    return build_data.read_labelled(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
 
 
 def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str | None = None) -> Run:
@@ -169,10 +169,10 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
     CheckpointError: no run, no checkpoint, or a damaged one.
   """
   directory = pathlib.Path(directory).expanduser()
-  config = build.with_data_dir(ConfigDict(workdir.read(directory, 'config.json')), data_dir).lock()
+  config = build_data.with_data_dir(ConfigDict(workdir.read(directory, 'config.json')), data_dir).lock()
   validate(config.to_dict())
   shape = tuple(workdir.read(directory, 'run.json')['shape'])
-  model = build.build_model(config, shape)
+  model = build_model.build_model(config, shape)
   abstract = jax.eval_shape(model.create, jax.random.key(0))
   checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

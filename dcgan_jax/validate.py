@@ -1,4 +1,4 @@
-"""What each config key may be, checked before JAX is imported; which names exist is known to build.py's tables."""
+"""What each config key may be, checked before JAX is imported; which names exist is known to the builders' tables."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

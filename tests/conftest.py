@@ -83,7 +83,7 @@ def tiny_batch():
 
 
 def _layers(activation):
-  """What both networks share, normalised as build.py does it."""
+  """What both networks share, normalised as build_model.py does it."""
   norm = functools.partial(
     nn.BatchNorm,
     momentum=0.9,

@@ -7,7 +7,7 @@ import jax
 import pytest
 import tensorflow_datasets as tfds
 
-from dcgan_jax import build
+from dcgan_jax import build_data, build_model
 from dcgan_jax.validate import flatten, validate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
@@ -43,9 +43,9 @@ def test_config_is_valid_and_its_networks_fit_its_examples(name, variant):
   shape = SHAPES[name]
   if config.data.image_size:
     shape = (config.data.image_size, config.data.image_size, shape[-1])
-  model = build.build_model(config, shape)
+  model = build_model.build_model(config, shape)
   state = jax.eval_shape(model.create, jax.random.key(0))
-  build.build_game(config, model)
+  build_model.build_game(config, model)
   count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   expected = SIZES.get((name, variant))
   assert expected in (None, (count(state.generator.params), count(state.discriminator.params)))
@@ -80,8 +80,8 @@ def test_config_reads_its_tensorflow_data_set(name, variant):
   config = _load(name, variant)
   config.batch_size = 4
   with tfds.testing.mock_data(num_examples=6):
-    source = build.build_source(config)
-    feeder = build.build_feeder(config, source)
+    source = build_data.build_source(config)
+    feeder = build_data.build_feeder(config, source)
     batch = feeder.gather(feeder.data, {key: rows[0] for key, rows in feeder.block(0, 1, 1).items()})
   size = config.data.image_size
   assert source.shape == (size, size, SHAPES[name][-1])
@@ -90,7 +90,7 @@ def test_config_reads_its_tensorflow_data_set(name, variant):
 
 
 def test_the_discriminator_that_the_paper_probed_has_28672_pooled_features():
-  model = build.build_model(_load('cifar10', 'feature_learning'), (32, 32, 3))
+  model = build_model.build_model(_load('cifar10', 'feature_learning'), (32, 32, 3))
   state = jax.eval_shape(model.create, jax.random.key(0))
   x, keys = (
     jax.ShapeDtypeStruct((1, 32, 32, 3), 'float32'),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10
-from dcgan_jax import build, images
+from dcgan_jax import build_data, images
 
 DATA = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'data'
 pytestmark = pytest.mark.skipif(not (DATA / 'prepare.py').exists(), reason='no real data in ../shared/data')
@@ -26,7 +26,7 @@ def test_cifar10_is_trained_on_as_it_is(real, tmp_path):
   np.savez(tmp_path / 'cifar10.npz', train_images=examples, train_labels=labels)
   config = cifar10.get_config()
   config.data.source = f'npz:{tmp_path / "cifar10.npz"}'
-  feeder = build.build_feeder(config, build.build_source(config))
+  feeder = build_data.build_feeder(config, build_data.build_source(config))
   rows = feeder.block(0, 78, 78)
   indices = rows['indices'].ravel()
   assert len(np.unique(indices)) == 78 * 128  # an epoch shows no example twice

@@ -1,0 +1,110 @@
+"""Data of a config: its source, the feeder of its batches, other splits of it."""
+
+import concurrent.futures
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dcgan_jax import sample
+from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
+from dcgan_jax.errors import ConfigError, DataError, look_up
+from dcgan_jax.metrics import evaluate
+
+SOURCES = {
+  'digits': lambda path, data: digits.open_digits(split=data.split, image_size=data.image_size),
+  'folder': lambda path, data: folder.open_folder(
+    path, image_size=data.image_size, crop=data.crop, channels=data.channels
+  ),
+  'npz': lambda path, data: arrays.open_npz(path, split=data.split, image_size=data.image_size, crop=data.crop),
+  'tfds': lambda path, data: tfds.open_tfds(
+    path, split=data.split, image_size=data.image_size, crop=data.crop, data_dir=data.dir
+  ),
+}
+
+
+def build_source(config: ConfigDict) -> Any:
+  """Opens the data set: `len`, `shape`, `classes`, and (uint8 example, label) by index."""
+  kind, _, path = config.data.source.partition(':')
+  open_source = look_up(SOURCES, kind, 'kind of config.data.source')
+  if (kind == 'digits') == bool(path):
+    raise ConfigError(
+      f"config.data.source is '{config.data.source}'; expected digits, tfds:NAME, folder:PATH or npz:PATH"
+    )
+  source = open_source(path, config.data)
+  if config.data.flip and len(source.shape) != 3:
+    raise ConfigError(
+      f'config.data.flip is for images, and {config.data.source} holds examples of shape {source.shape}'
+    )
+  if len(source) < config.batch_size:
+    raise DataError(
+      f'{config.data.source} holds {len(source):,} examples, fewer than config.batch_size {config.batch_size}; '
+      'use a smaller batch'
+    )
+  return source
+
+
+def build_feeder(config: ConfigDict, source: Any) -> Any:
+  """Keeps a small data set on the device and streams a large one; the batches are the same."""
+  megabytes = len(source) * math.prod(source.shape) / 1e6
+  options = {'seed': config.seed, 'batch_size': config.batch_size}
+  if megabytes <= config.data.resident_megabytes:
+    return resident.ResidentFeeder(source, **options)
+  return streamed.StreamedFeeder(source, threads=config.data.threads, **options)
+
+
+def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
+  """The config with another directory of TensorFlow Datasets, if one is given."""
+  if data_dir is not None:
+    config.data.dir = data_dir
+  return config
+
+
+def build_reference(config: ConfigDict, split: str) -> Any:
+  """The real images of a split, all of them, for an evaluation."""
+  source = build_source(_of_split(config, split))
+  if not sample.is_image(source.shape):
+    raise ConfigError(f'Metrics are of images, and {config.data.source} holds examples of shape {source.shape}')
+  probes = b''.join(source[i][0].tobytes() for i in (0, len(source) // 2, len(source) - 1))
+  return evaluate.Reference(
+    split=split,
+    num=len(source),
+    batches=lambda: (
+      np.stack([source[i][0] for i in range(first, min(first + 100, len(source)))])
+      for first in range(0, len(source), 100)
+    ),
+    at=lambda i: source[i][0],
+    # Some pixels too: a folder or file may change under its name.
+    identity={'source': config.data.source, 'shape': source.shape, 'split': split, 'crop': config.data.crop}
+    | {'pixels': hashlib.sha256(probes).hexdigest()},
+  )
+
+
+def read_labelled(
+  config: ConfigDict, name: str | None, *, split: str, shape: tuple[int, ...], num: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Labelled examples for the networks of a config: uint8 [N, *shape] and int32 [N]; `num` of them, or all."""
+  config = _of_split(config, split)
+  if name is not None and name != config.data.source:
+    config.data.update(source=name, crop=None)
+  source = build_source(config)
+  title = f'{config.data.source}, split {split!r}'
+  if source.classes is None:
+    raise DataError(f'{title} has no labels; a probe needs a labelled data set, such as --data tfds:cifar10')
+  if tuple(source.shape) != tuple(shape):
+    raise DataError(f'{title} holds examples of shape {tuple(source.shape)}, but the run is of {tuple(shape)}')
+  if num is not None and num > len(source):
+    raise DataError(f'{title} holds {len(source):,} examples, fewer than --num-train {num:,}')
+  rows = range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
+  with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
+    pairs = list(pool.map(source.__getitem__, rows))
+  return np.stack([example for example, _ in pairs]), np.array([label for _, label in pairs], np.int32)
+
+
+def _of_split(config: ConfigDict, split: str) -> ConfigDict:
+  """An unlocked copy for another split, which has no batches to fill and so may be small."""
+  config = config.copy_and_resolve_references().unlock()
+  config.update(data={'split': split}, batch_size=1)
+  return config
