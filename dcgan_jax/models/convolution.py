@@ -117,38 +117,37 @@ def _convolve_transposed_as_product(x, kernel, *, stride):
 
 
 def _columns(x, *, kernel_size, stride):
-  """The values under the window at every output position: [B, *outputs, (blocks * stride)^n * C].
+  """The values under the window at every output position: [B, *outputs, K], in the order of `_kernel_matrix`.
 
-  The input is cut into blocks of `stride` (space to depth), so that a window is a few whole blocks and each of them is
-  copied in one piece; a kernel that is no multiple of the stride is read as a longer one that ends in zeros.
+  Along the last spatial axis `stride` neighbouring positions and their channels lie together in memory, so a window is
+  copied in pieces of that size: as few as there are, and without any other change of layout.
   """
   batch, *sizes, channels = x.shape
   blocks = math.ceil(kernel_size / stride)
-  padding, cut, outputs = [(0, 0)], [batch], []
+  padding, cut, outputs = [(0, 0, 0)], [batch], []
   for size in sizes:
     output = math.ceil(size / stride)
     before = max((output - 1) * stride + kernel_size - size, 0) // 2
     cells = output - 1 + blocks
-    padding.append((before, cells * stride - before - size))
+    padding.append((before, cells * stride - before - size, 0))
     cut += [cells, stride]
     outputs.append(output)
-  n = len(sizes)
-  x = lax.pad(x, jnp.zeros((), x.dtype), [(before, after, 0) for before, after in [*padding, (0, 0)]])
-  x = x.reshape(*cut, channels).transpose(0, *range(1, 2 * n, 2), *range(2, 2 * n + 1, 2), 2 * n + 1)
-  x = x.reshape(batch, *(cells for cells in cut[1::2]), -1)
-  shifts = itertools.product(range(blocks), repeat=n)
-  windows = [
-    lax.slice(x, (0, *shift, 0), (batch, *(i + m for i, m in zip(shift, outputs, strict=True)), x.shape[-1]))
-    for shift in shifts
-  ]
-  return jnp.concatenate(windows, axis=-1)
+  x = lax.pad(x, jnp.zeros((), x.dtype), [*padding, (0, 0, 0)])
+  x = x.reshape(*cut[:-1], stride * channels)
+
+  def piece(offsets, block):
+    index = [slice(None)]
+    for offset, output in zip(offsets, outputs, strict=False):
+      shift, phase = divmod(offset, stride)
+      index += [slice(shift, shift + output), phase]
+    return x[(*index, slice(block, block + outputs[-1]))]
+
+  rows = itertools.product(range(kernel_size), repeat=len(sizes) - 1)
+  return jnp.concatenate([piece(offsets, block) for offsets in rows for block in range(blocks)], axis=-1)
 
 
 def _kernel_matrix(kernel, *, stride):
-  """The kernel in the order of `_columns`: [(blocks * stride)^n * C, F]."""
+  """The kernel as [K, F]; along the last spatial axis filled up with zeros to a multiple of the stride."""
   n, size = kernel.ndim - 2, kernel.shape[0]
-  blocks = math.ceil(size / stride)
-  kernel = jnp.pad(kernel, [(0, blocks * stride - size)] * n + [(0, 0)] * 2)
-  kernel = kernel.reshape(*(blocks, stride) * n, *kernel.shape[-2:])
-  kernel = kernel.transpose(*range(0, 2 * n, 2), *range(1, 2 * n, 2), 2 * n, 2 * n + 1)
-  return kernel.reshape(-1, kernel.shape[-1])
+  missing = math.ceil(size / stride) * stride - size
+  return jnp.pad(kernel, [(0, 0)] * (n - 1) + [(0, missing)] + [(0, 0)] * 2).reshape(-1, kernel.shape[-1])
