@@ -2,10 +2,10 @@
 
   python benchmarks/throughput.py [--device cpu|gpu] [--quick]
 
-First checks that both compute the same: equal parameter counts, and equal losses and gradients from the same weights and
-inputs to 1e-4. Then every contestant, in a process of its own, works in turns with the others, and with a product of two
-matrices and a copy, which say what the machine could give in those minutes. Medians with minimum and maximum go to a
-table and to benchmarks/results/throughput_DEVICE.json. Needs PyTorch, which the package itself does not.
+First checks that both compute the same: equal parameter counts, and equal losses and gradients from the same weights
+and inputs to 1e-4. Then every contestant, in a process of its own, works in turns with the others, and with a product
+of two matrices and a copy, which say what the machine could give in those minutes. Medians with minimum and maximum go
+to a table and to benchmarks/results/throughput_DEVICE.json. Needs PyTorch, which the package itself does not.
 """
 
 import argparse
