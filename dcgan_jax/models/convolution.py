@@ -1,9 +1,10 @@
 """Strided convolution and its transpose, each in the form its platform runs fastest.
 
 XLA's CPU backend runs dilated convolutions about twenty times slower than the same multiplications as one matrix
-product, so on CPUs both layers lower to products over columns; elsewhere to XLA's own convolution. The two forms share
-parameters (those of `nn.Conv` and `nn.ConvTranspose`: same names, shapes and values), so a checkpoint does not know
-which one made it. One, two or three spatial dimensions, padding 'SAME'.
+product, so on CPUs both layers lower to products over columns, or to those of winograd.py, which need fewer
+multiplications; elsewhere to XLA's own convolution. All forms share parameters (those of `nn.Conv` and
+`nn.ConvTranspose`: same names, shapes and values), so a checkpoint does not know which one made it. One, two or three
+spatial dimensions, padding 'SAME'.
 """
 
 import functools
@@ -15,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+
+from dcgan_jax.models import winograd
 
 _SPATIAL = {1: 'W', 2: 'HW', 3: 'DHW'}
 
@@ -30,7 +33,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
   Returns:
     [B, *ceil(spatial / stride), F].
   """
-  forms = {'cpu': _convolve_as_product, 'default': _convolve_by_xla}
+  forms = {'cpu': _convolve_on_cpu, 'default': _convolve_by_xla}
   return lax.platform_dependent(x, kernel, **{k: functools.partial(f, stride=stride) for k, f in forms.items()})
 
 
@@ -45,7 +48,7 @@ def convolve_transposed(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.
   Returns:
     [B, *(spatial * stride), F].
   """
-  forms = {'cpu': _convolve_transposed_as_product, 'default': _convolve_transposed_by_xla}
+  forms = {'cpu': _convolve_transposed_on_cpu, 'default': _convolve_transposed_by_xla}
   return lax.platform_dependent(x, kernel, **{k: functools.partial(f, stride=stride) for k, f in forms.items()})
 
 
@@ -101,19 +104,20 @@ def _convolve_transposed_by_xla(x, kernel, *, stride):
   return lax.conv_transpose(x, kernel, (stride,) * len(spatial), 'SAME', dimension_numbers=layouts)
 
 
-def _convolve_as_product(x, kernel, *, stride):
-  columns = _columns(x, kernel_size=kernel.shape[0], stride=stride)
-  return columns @ _kernel_matrix(kernel, stride=stride)
+def _convolve_on_cpu(x, kernel, *, stride):
+  if winograd.suits(x, kernel, stride=stride):
+    return winograd.convolve(x, kernel)
+  return _columns(x, kernel_size=kernel.shape[0], stride=stride) @ _kernel_matrix(kernel, stride=stride)
 
 
-def _convolve_transposed_as_product(x, kernel, *, stride):
+def _convolve_transposed_on_cpu(x, kernel, *, stride):
   # A transposed convolution is the adjoint of the convolution whose kernel is flipped in space and swaps its channels.
-  spatial = x.ndim - 2
-  flipped = jnp.flip(kernel, range(spatial)).swapaxes(-1, -2)
-  columns = x @ _kernel_matrix(flipped, stride=stride).T
-  output = jax.ShapeDtypeStruct((x.shape[0], *(n * stride for n in x.shape[1:-1]), kernel.shape[-1]), columns.dtype)
+  kernel = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(-1, -2)
+  output = jax.ShapeDtypeStruct((x.shape[0], *(n * stride for n in x.shape[1:-1]), kernel.shape[-2]), x.dtype)
+  if winograd.suits(output, kernel, stride=stride):
+    return winograd.convolve_adjoint(x, kernel)
   fold = jax.linear_transpose(functools.partial(_columns, kernel_size=kernel.shape[0], stride=stride), output)
-  return fold(columns)[0]
+  return fold(x @ _kernel_matrix(kernel, stride=stride).T)[0]
 
 
 def _columns(x, *, kernel_size, stride):
