@@ -1,8 +1,10 @@
 """A config becomes a training run or an evaluation. Only this module and the two it builds on read configs."""
 
+import contextlib
 import functools
 import os
 import pathlib
+import signal
 from collections.abc import Callable
 
 import jax
@@ -63,38 +65,38 @@ def build_evaluator(config: ConfigDict, *, features: str, weights: str | None, r
 
 
 def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
-  """Trains a config in a work directory, or goes on with the run that is there."""
-  devices = jax.local_devices()
+  """Trains a config in a work directory, or goes on with the run that is there.
+
+  Of several processes only the first writes and draws.
+  """
+  devices, here = jax.devices(), parallel.is_first_process()
   parallel.check_batch_size(config.batch_size, devices)
   source = build_source(config)
   model = build_model(config, source.shape)
   game = build_game(config, model)
   evaluator = None
-  if config.evaluation.every is not None:
+  if here and config.evaluation.every is not None:
     options = {name: config.evaluation[name] for name in ('features', 'weights', 'reference')}
     evaluator = build_evaluator(config, **options)
   abstract = jax.eval_shape(model.create, jax.random.key(config.seed))
 
   try:
-    directory.mkdir(parents=True, exist_ok=True)
+    if here:
+      directory.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise CheckpointError(f'Cannot create {directory} ({error.strerror}); give another --workdir') from error
-  with Checkpoints(directory / 'checkpoints', kept=config.logging.checkpoints_kept) as checkpoints:
-    if checkpoints.latest_step() is None:
-      state = parallel.replicate(jax.jit(model.create)(jax.random.key(config.seed)), devices)
+  kept = config.logging.checkpoints_kept
+  with Checkpoints(directory / 'checkpoints', kept=kept) if here else contextlib.nullcontext() as checkpoints:
+    if checkpoints is None or checkpoints.latest_step() is None:
+      state = jax.jit(model.create)(jax.random.key(config.seed))
     else:
-      state = checkpoints.restore(abstract, sharding=parallel.sharding(devices))
+      state = checkpoints.restore(abstract, sharding=parallel.sharding(jax.local_devices()))
+    state = parallel.of_first_process(parallel.replicate(state, jax.local_devices()))
     first = int(state.step)
+    if here:
+      _announce(config, directory, source, first, devices)
     if first >= config.steps:
-      print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
       return
-    workdir.write(directory, 'config.json', config.to_dict())
-    workdir.write(directory, 'run.json', workdir.describe_run(source.shape))
-    print(
-      f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
-      f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
-      f'batches of {config.batch_size} on {len(devices)} {devices[0].platform} device{"s" * (len(devices) > 1)}'
-    )
     with hooks.StopSignals() as signals:
       state = _train(
         config, directory, state, signals, evaluator,
@@ -102,26 +104,41 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
       )  # fmt: skip
   if int(state.step) < config.steps:
     message = f'Stopped and saved at step {state.step}; the same command goes on'
-    raise StoppedError(message, 128 + signals.received)
-  _show_pictures(directory / 'samples')
+    raise StoppedError(message, 128 + (signals.received or signal.SIGTERM))
+  if here:
+    _show_pictures(directory / 'samples')
+
+
+def _announce(config, directory, source, first, devices) -> None:
+  """Says what is about to happen, and writes down what the run is."""
+  if first >= config.steps:
+    print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
+    return
+  workdir.write(directory, 'config.json', config.to_dict())
+  workdir.write(directory, 'run.json', workdir.describe_run(source.shape))
+  print(
+    f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
+    f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
+    f'batches of {config.batch_size} on {len(devices)} {devices[0].platform} device{"s" * (len(devices) > 1)}'
+  )
 
 
 def _train(config, directory, state, signals, evaluator, *, model, game, source, checkpoints, devices) -> GANState:
-  first = int(state.step)
-  feeder = build_feeder(config, source)
+  feeder = build_feeder(config, source, share=parallel.share_of_batch(config.batch_size))
   compiled = parallel.compile_update(
     functools.partial(step.train_step, game=game), feeder.gather, steps_per_call=config.steps_per_call, devices=devices
   )
-  data = parallel.replicate(feeder.data, devices)
-  key = parallel.replicate(jax.random.fold_in(jax.random.key(config.seed), 1), devices)
-  draw = functools.partial(
-    sample.draw, sample.compile_generate(model.generator), latents=model.latents,
-    num=config.logging.num_samples, seed=config.seed,
-  )  # fmt: skip
+  data = parallel.replicate(feeder.data, jax.local_devices())
+  key = parallel.replicate(jax.random.fold_in(jax.random.key(config.seed), 1), jax.local_devices())
   finite_check = hooks.FiniteCheck(checkpoints)
-  scalars = hooks.Scalars(directory, every=config.logging.scalars_every, step=first)
-  progress = hooks.Progress(step=first, steps=config.steps, batch_size=config.batch_size)
-  evaluation = evaluator and _evaluation(config, directory, evaluator, draw, progress=progress, step=first)
+  intervals = [config.logging.checkpoint_every, config.logging.samples_every]
+  intervals += [config.evaluation.every] if config.evaluation.every is not None else []
+  watchers, actions = (), [lambda step, state: None] * len(intervals)
+  if checkpoints is not None:
+    watchers, actions = _record(
+      config, directory, evaluator, int(state.step),
+      model=model, shape=source.shape, checkpoints=checkpoints, finite_check=finite_check,
+    )  # fmt: skip
   try:
     return train.train(
       state,
@@ -129,17 +146,32 @@ def _train(config, directory, state, signals, evaluator, *, model, game, source,
       block=feeder.block,
       steps=config.steps,
       steps_per_call=config.steps_per_call,
-      watchers=(progress, scalars, finite_check, *([evaluation] if evaluation else ())),
-      hooks=(
-        hooks.Hook(config.logging.checkpoint_every, hooks.save_checkpoint(checkpoints, finite_check)),
-        hooks.Hook(config.logging.samples_every, hooks.save_samples(directory / 'samples', draw, source.shape)),
-        *([hooks.Hook(config.evaluation.every, evaluation.act)] if evaluation else ()),
-      ),
-      stopping=lambda: signals.received is not None,
+      watchers=(*watchers, finite_check),
+      # Every process stops its blocks at the same steps.
+      hooks=[hooks.Hook(*pair) for pair in zip(intervals, actions, strict=True)],
+      stopping=lambda: parallel.any_process(signals.received is not None),
     )
   finally:
-    for part in (progress, scalars, feeder, *([evaluation] if evaluation else ())):
+    for part in (*watchers, feeder):
       part.close()
+
+
+def _record(config, directory, evaluator, step, *, model, shape, checkpoints, finite_check) -> tuple[tuple, list]:
+  """What the first process does: watchers, and actions for each of the intervals."""
+  draw = functools.partial(
+    sample.draw, sample.compile_generate(model.generator), latents=model.latents,
+    num=config.logging.num_samples, seed=config.seed,
+  )  # fmt: skip
+  progress = hooks.Progress(step=step, steps=config.steps, batch_size=config.batch_size)
+  watchers = (progress, hooks.Scalars(directory, every=config.logging.scalars_every, step=step))
+  actions = [
+    hooks.save_checkpoint(checkpoints, finite_check),
+    hooks.save_samples(directory / 'samples', draw, shape),
+  ]
+  if evaluator is not None:
+    evaluation = _evaluation(config, directory, evaluator, draw, progress=progress, step=step)
+    watchers, actions = (*watchers, evaluation), [*actions, evaluation.act]
+  return watchers, actions
 
 
 def _evaluation(config, directory, evaluator, draw, *, progress, step) -> hooks.Evaluation:

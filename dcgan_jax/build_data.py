@@ -46,10 +46,10 @@ def build_source(config: ConfigDict) -> Any:
   return source
 
 
-def build_feeder(config: ConfigDict, source: Any) -> Any:
-  """Keeps a small data set on the device and streams a large one; the batches are the same."""
+def build_feeder(config: ConfigDict, source: Any, *, share: slice) -> Any:
+  """Keeps a small data set on the device and streams a large one; the batches are the same, of each only `share`."""
   megabytes = len(source) * math.prod(source.shape) / 1e6
-  options = {'seed': config.seed, 'batch_size': config.batch_size}
+  options = {'seed': config.seed, 'batch_size': config.batch_size, 'share': share}
   if megabytes <= config.data.resident_megabytes:
     return resident.ResidentFeeder(source, **options)
   return streamed.StreamedFeeder(source, threads=config.data.threads, **options)

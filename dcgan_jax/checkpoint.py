@@ -28,13 +28,21 @@ class Checkpoints:
     """
     # Orbax takes a relative path without a word and then loses the first checkpoint.
     self.directory = directory.absolute()
+    # Of several processes only the first has checkpoints; Orbax would wait for the others.
+    alone = {}
+    if jax.process_count() > 1:
+      self.directory.mkdir(exist_ok=True)
+      own = jax.process_index()
+      options = {'primary_host': own, 'active_processes': {own}, 'barrier_sync_key_prefix': self.directory.name}
+      alone = {'multiprocessing_options': ocp.options.MultiprocessingOptions(**options)}
     # That a directory is opened to be read only is no news to who asked for it.
     with _errors_only(logging.getLogger('absl')):
       options = ocp.CheckpointManagerOptions(
         preservation_policy=None if read_only else ocp.checkpoint_managers.LatestN(kept),
         cleanup_tmp_directories=not read_only,
-        create=not read_only,
+        create=not read_only and not alone,
         read_only=read_only,
+        **alone,
       )
       self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state',))
     self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
@@ -48,7 +56,8 @@ class Checkpoints:
     if step in self._manager.all_steps():
       return
     # The next update reuses the state's buffers while Orbax still writes in the background.
-    tree = serialization.to_state_dict(self._copy(state))
+    copy = self._copy(state) if jax.process_count() == 1 else jax.device_get(state)
+    tree = serialization.to_state_dict(copy)
     try:
       saved = self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(tree)), force=True)
     except Exception as error:

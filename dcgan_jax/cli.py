@@ -56,6 +56,10 @@ def train(argv: list[str]) -> None:
   parser.add_argument('--config', metavar='FILE[:VARIANT]', help='config file; default: that of --workdir, else digits')
   parser.add_argument('--config.KEY', metavar='VALUE', help='another value for a key, such as --config.batch_size=64')
   parser.add_argument('--workdir', type=pathlib.Path, help='where the run lives; default: runs/<name of the config>')
+  parser.add_argument(
+    '--distributed', type=_processes, metavar='auto|HOST:PORT,PROCESS,PROCESSES',
+    help='train as one of several processes: auto in SLURM, Open MPI and TPU pods; else process 0 listens at HOST:PORT',
+  )  # fmt: skip
   args, rest = parser.parse_known_args(argv)
   config = _read_config(args.config, args.workdir, rest)
   validate(config.to_dict())
@@ -65,8 +69,10 @@ def train(argv: list[str]) -> None:
   workdir.check_unchanged(directory, config.to_dict())
 
   _quiet()
-  from dcgan_jax import build
+  from dcgan_jax import build, parallel
 
+  if args.distributed is not None:
+    parallel.start_processes(*args.distributed)
   build.run_training(config, directory)
 
 
@@ -194,6 +200,19 @@ def _whole_number(lowest: int) -> Callable[[str], int]:
     return int(text)
 
   return parse
+
+
+def _processes(text: str) -> tuple[str | None, int | None, int | None]:
+  """(coordinator, process, processes) of --distributed; None where the machine tells."""
+  if text == 'auto':
+    return None, None, None
+  coordinator, *numbers = text.split(',')
+  if ':' not in coordinator or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+    raise argparse.ArgumentTypeError(f'{text!r} is neither auto nor HOST:PORT,PROCESS,PROCESSES')
+  process, processes = map(int, numbers)
+  if process >= processes:
+    raise argparse.ArgumentTypeError(f'process {process} of {processes}; they are numbered from 0')
+  return coordinator, process, processes
 
 
 def _read_config(path: str | None, directory: pathlib.Path | None, overrides: list[str]):

@@ -102,7 +102,8 @@ class Scalars:
 class FiniteCheck:
   """Stops the run at the first step whose losses or parameters are not finite."""
 
-  def __init__(self, checkpoints: Checkpoints):
+  def __init__(self, checkpoints: Checkpoints | None):
+    """Takes the run's checkpoints, which only the first of several processes has."""
     self._checkpoints = checkpoints
 
   def watch(self, first: int, scalars: dict[str, np.ndarray]) -> None:
@@ -114,7 +115,7 @@ class FiniteCheck:
     raise DivergenceError(self.message(first + i + 1, ', '.join(f'{name} is {scalars[name][i]}' for name in names)))
 
   def message(self, step: int, what: str) -> str:
-    kept = self._checkpoints.latest_step()
+    kept = self._checkpoints and self._checkpoints.latest_step()
     good = 'no checkpoint was written yet' if kept is None else f'the checkpoint of step {kept} is good'
     return (
       f'Training diverged at step {step}: {what}; {good}. '

@@ -11,11 +11,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dcgan_jax.errors import ConfigError
 
 AXIS = 'devices'
+
+
+def start_processes(coordinator: str | None, process: int | None, processes: int | None) -> None:
+  """Makes this process one of several that train together; to be called before anything else is asked of JAX.
+
+  Args:
+    coordinator: HOST:PORT of process 0; None, with the other two, where SLURM, Open MPI or a TPU pod tells.
+    process: number of this one, from 0.
+    processes: how many there are.
+
+  Raises:
+    ConfigError: the processes did not find each other.
+  """
+  try:
+    jax.distributed.initialize(coordinator, processes, process)
+  except (RuntimeError, ValueError) as error:
+    reason = str(error).splitlines()[0]
+    raise ConfigError(
+      f'--distributed: the processes cannot be joined ({reason}); outside SLURM, Open MPI and TPU pods '
+      'give HOST:PORT,PROCESS,PROCESSES'
+    ) from error
+
+
+def is_first_process() -> bool:
+  """Whether this process is the one that writes."""
+  return jax.process_index() == 0
+
+
+def share_of_batch(batch_size: int) -> slice:
+  """This process's part of the global batch."""
+  size = batch_size // jax.process_count()
+  return slice(jax.process_index() * size, (jax.process_index() + 1) * size)
+
+
+def any_process(value: bool) -> bool:
+  """Whether the value is true in any process; all of them must ask."""
+  if jax.process_count() == 1:
+    return value
+  return bool(multihost_utils.process_allgather(np.array(value)).any())
+
+
+def of_first_process(tree: Any) -> Any:
+  """The first process's values in every process, on its own devices; all must ask, with trees of the same shapes."""
+  if jax.process_count() == 1:
+    return tree
+  return replicate(multihost_utils.broadcast_one_to_all(jax.device_get(tree)), jax.local_devices())
 
 
 def average_over_devices(tree: Any) -> Any:
@@ -59,13 +106,14 @@ def compile_update(
     train_step: (state, batch, key) -> (state, scalars), on one device's share of the batch.
     gather: (data, row) -> batch, what the feeder of the data says.
     steps_per_call: K, the most steps of one call.
-    devices: those to run on.
+    devices: those to run on, of all processes.
 
   Returns:
-    update(state, rows, steps, data, key) -> (state, scalars): `rows` as the feeder's block, leaves [K, B, ...], of
-    which the first `steps` are used; the returned scalars are [K], of which the first `steps` count. The state is
-    donated.
+    update(state, rows, steps, data, key) -> (state, scalars): `rows` as the feeder's block, leaves [K, B, ...] with
+    this process's share of the batch, of which the first `steps` are used; the returned scalars are [K], of which the
+    first `steps` count. State, data and key are on this process's devices; the state is donated.
   """
+  here = sum(device.process_index == jax.process_index() for device in devices)
 
   def block(state, rows, shared):
     def one(i, carry):
@@ -84,7 +132,7 @@ def compile_update(
   mapped = jax.pmap(block, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices)
 
   def update(state, rows, steps, data, key):
-    rows = jax.tree.map(lambda leaf: _split_batch(leaf, len(devices)), rows)
+    rows = jax.tree.map(lambda leaf: _split_batch(leaf, here), rows)
     return mapped(state, rows, {'data': data, 'key': key, 'steps': np.int32(steps)})
 
   # For tests and benchmarks, which read the program: rows as they are split, [devices, K, B / devices, ...].

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     'augment', 'images', 'latents', 'models', 'objectives', 'optimizers', 'parallel', 'state', 'step', 'validate',
   },
   'checkpoint': {'state'},
-  'cli': {'applications', 'build', 'images', 'metrics', 'run', 'sample', 'validate', 'workdir'},
+  'cli': {'applications', 'build', 'images', 'metrics', 'parallel', 'run', 'sample', 'validate', 'workdir'},
   'data': {'images'},
   'errors': set(),
   'hooks': {'checkpoint', 'images', 'sample', 'state'},

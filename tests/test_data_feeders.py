@@ -171,6 +171,18 @@ def test_streamed_batches_of_an_unlabelled_source_have_no_labels():
   feeder.close()
 
 
+@pytest.mark.parametrize('feeder', [resident.ResidentFeeder, streamed.StreamedFeeder])
+def test_two_processes_feed_the_batch_of_one_between_them(feeder):
+  options = {'seed': 3, 'batch_size': 6}
+  feeders = [feeder(Source(), share=share, **options) for share in (slice(None), slice(0, 3), slice(3, 6))]
+  whole, first, second = (f.block(step=5, steps=2, capacity=3) for f in feeders)
+  for name, array in whole.items():
+    assert first[name].shape[1] == 3
+    np.testing.assert_array_equal(np.concatenate([first[name], second[name]], axis=1), array)
+  for f in feeders:
+    f.close()
+
+
 def test_an_error_in_a_reading_thread_reaches_the_caller_every_time():
   broken = order.example_indices(seed=0, step=0, batch_size=4, num_examples=23)[0]
   feeder = streamed.StreamedFeeder(Source(broken), seed=0, batch_size=4, threads=2, prefetch=4)

@@ -23,19 +23,21 @@ class ResidentFeeder:
       be put on the device once and given to `gather`.
   """
 
-  def __init__(self, source, *, seed: int, batch_size: int):
+  def __init__(self, source, *, seed: int, batch_size: int, share: slice = slice(None)):
     """Reads the whole source, with a progress bar on stderr once that takes more than two seconds.
 
     Args:
       source: any source of this package.
       seed: decides the order of the examples.
       batch_size: examples in a batch over all devices.
+      share: the part of every batch that this process feeds; all of it by default.
 
     Raises:
       DataError: an example cannot be read.
     """
     self._seed = seed
     self._batch_size = batch_size
+    self._share = share
     self._num_examples = len(source)
     examples, labels = (source.examples, source.labels) if isinstance(source, arrays.ArraySource) else _read(source)
     self.data = {'images': examples} if labels is None else {'images': examples, 'labels': labels}
@@ -49,12 +51,12 @@ class ResidentFeeder:
       capacity: rows of the result; those after the first `steps` are zeros.
 
     Returns:
-      {'indices': int32 [capacity, batch_size]}.
+      {'indices': int32 [capacity, b]}, b examples of each batch being this process's.
     """
     indices = np.zeros((capacity, self._batch_size), np.int32)
     for row in range(steps):
       indices[row] = example_indices(self._seed, step + row, self._batch_size, self._num_examples)
-    return {'indices': indices}
+    return {'indices': indices[:, self._share]}
 
   @staticmethod
   def gather(data: dict[str, jax.Array], row: dict[str, jax.Array]) -> dict[str, jax.Array]:

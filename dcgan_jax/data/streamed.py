@@ -17,13 +17,16 @@ class StreamedFeeder:
     data: {}; nothing stays on the device.
   """
 
-  def __init__(self, source, *, seed: int, batch_size: int, threads: int = 16, prefetch: int = 16):
+  def __init__(
+    self, source, *, seed: int, batch_size: int, share: slice = slice(None), threads: int = 16, prefetch: int = 16
+  ):
     """Prepares the feeder; reading begins with the first block.
 
     Args:
       source: any source of this package.
       seed: decides the order of the examples.
       batch_size: examples in a batch over all devices.
+      share: the part of every batch that this process feeds; all of it by default.
       threads: how many batches are being read at the same time, each by one thread of this process.
       prefetch: how many batches are kept ready or in the making, at least `threads`; each takes
         batch_size * prod(source.shape) bytes of memory.
@@ -32,6 +35,7 @@ class StreamedFeeder:
     self._source = source
     self._seed = seed
     self._batch_size = batch_size
+    self._share = share
     self._threads = threads
     self._prefetch = prefetch
     self._iterator = None
@@ -46,8 +50,8 @@ class StreamedFeeder:
       capacity: rows of the result; those after the first `steps` are zeros.
 
     Returns:
-      {'images': uint8 [capacity, batch_size, *shape], 'labels': int32 [capacity, batch_size]}, without 'labels' for an
-      unlabelled source.
+      {'images': uint8 [capacity, b, *shape], 'labels': int32 [capacity, b]}, b examples of each batch being this
+      process's, without 'labels' for an unlabelled source.
 
     Raises:
       DataError: an example cannot be read.
@@ -92,7 +96,7 @@ class StreamedFeeder:
 
   def _batch(self, step: int) -> dict[str, np.ndarray]:
     """The batch of a step, read in the calling thread."""
-    indices = example_indices(self._seed, int(step), self._batch_size, len(self._source))
+    indices = example_indices(self._seed, int(step), self._batch_size, len(self._source))[self._share]
     batch = {name: array[0] for name, array in self._empty(1).items()}
     for place, i in enumerate(indices.tolist()):
       batch['images'][place], label = self._source[i]
@@ -101,8 +105,9 @@ class StreamedFeeder:
     return batch
 
   def _empty(self, capacity: int) -> dict[str, np.ndarray]:
-    """Zeros for a block of `capacity` batches."""
-    batches = {'images': np.zeros((capacity, self._batch_size, *self._source.shape), np.uint8)}
+    """Zeros for this process's part of `capacity` batches."""
+    size = len(range(self._batch_size)[self._share])
+    batches = {'images': np.zeros((capacity, size, *self._source.shape), np.uint8)}
     if self._source.classes is not None:
-      batches['labels'] = np.zeros((capacity, self._batch_size), np.int32)
+      batches['labels'] = np.zeros((capacity, size), np.int32)
     return batches
