@@ -59,6 +59,7 @@ def suits(x: jax.ShapeDtypeStruct, kernel: jax.Array, *, stride: int) -> bool:
   return possible and enough and x.dtype == jnp.float32
 
 
+@jax.jit
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """Convolution with stride 2 and padding 'SAME'.
 
@@ -73,6 +74,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return _outputs(_input_points(x) @ _kernel_points(kernel), shape=(x.shape[0], *sizes, kernel.shape[-1]))
 
 
+@jax.jit
 def convolve_adjoint(y: jax.Array, kernel: jax.Array) -> jax.Array:
   """The linear map of x that `convolve` is, transposed: [B, *spatial, F] -> [B, *(spatial * 2), C].
 
