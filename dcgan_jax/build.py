@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import pathlib
 import signal
 from collections.abc import Callable
@@ -55,7 +54,7 @@ def build_evaluator(config: ConfigDict, *, features: str, weights: str | None, r
     reference: the split.
   """
   make_net = look_up(FEATURE_NETS, features, 'features')
-  cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'dcgan_jax'
+  cache = workdir.cache_directory()
   real = build_reference(config, reference)
   net = make_net(config, weights, cache)
   devices = jax.local_devices()

@@ -46,7 +46,7 @@ def build_source(config: ConfigDict) -> Any:
   return source
 
 
-def build_feeder(config: ConfigDict, source: Any, *, share: slice) -> Any:
+def build_feeder(config: ConfigDict, source: Any, *, share: slice = slice(None)) -> Any:
   """Keeps a small data set on the device and streams a large one; the batches are the same, of each only `share`."""
   megabytes = len(source) * math.prod(source.shape) / 1e6
   options = {'seed': config.seed, 'batch_size': config.batch_size, 'share': share}

@@ -11,6 +11,7 @@ usage: launch.py [command] [flags]
 """
 
 import argparse
+import contextlib
 import difflib
 import functools
 import json
@@ -68,7 +69,7 @@ def train(argv: list[str]) -> None:
     raise ConfigError(f'--workdir {directory} is a file; give a directory')
   workdir.check_unchanged(directory, config.to_dict())
 
-  _quiet()
+  _prepare_libraries()
   from dcgan_jax import build, parallel
 
   if args.distributed is not None:
@@ -89,7 +90,7 @@ def sample(argv: list[str]) -> None:
   )  # fmt: skip
   args = parser.parse_args(argv)
 
-  _quiet()
+  _prepare_libraries()
   from dcgan_jax import run
   from dcgan_jax import sample as samples
 
@@ -117,7 +118,7 @@ def evaluate(argv: list[str]) -> None:
 
     check_sample_count(args.num, int(args.features), args.allow_few)
 
-  _quiet()
+  _prepare_libraries()
   from dcgan_jax import images, run, workdir
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
@@ -152,7 +153,7 @@ def probe(argv: list[str]) -> None:
   if args.out is not None and args.out.suffix != '.json':
     raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
 
-  _quiet()
+  _prepare_libraries()
   from dcgan_jax import run
   from dcgan_jax.applications import linear_probe
 
@@ -303,12 +304,20 @@ def _run_name(path: str | None) -> str:
   return '_'.join(filter(None, (pathlib.Path(file).stem, variant)))
 
 
-def _quiet() -> None:
-  """Libraries report what concerns their developers; a user's terminal is for the run."""
+def _prepare_libraries() -> None:
+  """Before JAX is imported: it keeps what it compiles, and libraries tell their developers' news to nobody."""
   import warnings
 
   from absl import logging
 
+  from dcgan_jax import workdir
+
+  compiled = workdir.cache_directory() / 'compiled'
+  with contextlib.suppress(OSError):  # JAX would complain about every program that it cannot keep.
+    compiled.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(compiled))
+  # A program that took less than this to compile takes as long to find again.
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.3')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
   logging.set_verbosity(logging.ERROR)

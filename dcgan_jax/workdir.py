@@ -1,7 +1,8 @@
-"""The files of a run that describe it: config.json and run.json. Needs no JAX."""
+"""The files of a run that describe it, config.json and run.json, and where what it makes is cached. Needs no JAX."""
 
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 from collections.abc import Mapping
@@ -13,6 +14,11 @@ from dcgan_jax.validate import flatten
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'data.threads', 'logging', 'evaluation')
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
+
+
+def cache_directory() -> pathlib.Path:
+  """Where this program keeps what it can make again: dcgan_jax in XDG_CACHE_HOME or ~/.cache."""
+  return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'dcgan_jax'
 
 
 def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:

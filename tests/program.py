@@ -17,8 +17,7 @@ TINY = [
 
 def start(*arguments, devices=1):
   flags = f'--xla_force_host_platform_device_count={devices}'
-  environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'JAX_COMPILATION_CACHE_DIR': CACHE.name}
-  environment |= {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3', 'XDG_CACHE_HOME': CACHE.name}
+  environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': CACHE.name}
   command = [sys.executable, str(ROOT / 'launch.py'), *map(str, arguments)]
   pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
   return subprocess.Popen(command, env=environment, cwd=ROOT, **pipes)

@@ -119,6 +119,14 @@ def test_a_missing_or_damaged_file_is_found_at_once(data_dir):
   assert 'No such file or directory' in message(data_dir)
 
 
+def test_many_examples_at_once_are_those_read_one_by_one(data_dir):
+  source = tfds.open_tfds('mnist', split='train', image_size=None, crop=None, data_dir=data_dir)
+  many = source.__getitems__([2, 0])
+  for (image, label), i in zip(many, (2, 0), strict=True):
+    np.testing.assert_array_equal(image, source[i][0])
+    assert label == source[i][1]
+
+
 def test_a_directory_without_its_description_is_not_prepared_over(data_dir, reachable):
   (data_dir / 'mnist' / '3.0.1' / 'dataset_info.json').unlink()
   assert message(data_dir) == (

@@ -1,6 +1,7 @@
 """The program as its user runs it: in fresh processes, with its own compiler settings."""
 
 import json
+import pathlib
 import re
 import shutil
 import signal
@@ -9,7 +10,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from program import TINY, launch, start
+from program import CACHE, TINY, launch, start
 
 import dcgan_jax
 from dcgan_jax import images
@@ -51,6 +52,11 @@ def test_a_run_leaves_what_describes_it(runs):
   names = sorted(path.name for path in (directory / 'samples').iterdir())
   assert names == ['00000006.png', '00000012.png', '00000014.png', 'training.gif']
   assert images.read(directory / 'samples' / '00000014.png').shape == (8 * 18 + 2, 8 * 18 + 2, 3)
+
+
+def test_what_was_compiled_is_kept_for_the_next_run(runs):
+  kept = {path.name.partition('-')[0] for path in (pathlib.Path(CACHE.name) / 'dcgan_jax' / 'compiled').glob('*-cache')}
+  assert 'jit_create_state' in kept
 
 
 def test_a_finished_run_says_so_and_exits_with_zero(runs):

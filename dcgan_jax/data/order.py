@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -31,6 +32,13 @@ def example_indices(seed: int, step: int, batch_size: int, num_examples: int) ->
     shown = epochs == epoch
     indices[shown] = permutation(seed, epoch, num_examples)[places[shown]]
   return indices
+
+
+def read_many(source, indices: Iterable[int]) -> Iterable[tuple[np.ndarray, int | None]]:
+  """Examples of a source with their labels, all in one call of its `__getitems__` if it has that."""
+  if hasattr(source, '__getitems__'):
+    return source.__getitems__(list(indices))
+  return (source[i] for i in indices)
 
 
 def permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:

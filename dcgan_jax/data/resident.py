@@ -1,6 +1,7 @@
 """The whole data set in one array, for the device's memory; a batch is only its indices until it is gathered there."""
 
 import concurrent.futures
+import os
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,9 @@ import numpy as np
 import tqdm
 
 from dcgan_jax.data import arrays
-from dcgan_jax.data.order import example_indices
+from dcgan_jax.data.order import example_indices, read_many
 
+# For waiting on files; where records come many at once only decoding is left, and threads hinder each other.
 _THREADS = 16
 _CHUNK = 256
 _SECONDS_WITHOUT_BAR = 2
@@ -80,16 +82,18 @@ def _read(source) -> tuple[np.ndarray, np.ndarray | None]:
   examples = np.empty((len(source), *source.shape), np.uint8)
   labels = None if source.classes is None else np.empty(len(source), np.int32)
 
+  threads = max(1, (os.cpu_count() or 1) // 2) if hasattr(source, '__getitems__') else _THREADS
+
   def read_chunk(start: int) -> int:
     stop = min(start + _CHUNK, len(source))
-    for i in range(start, stop):
-      examples[i], label = source[i]
+    for i, (example, label) in zip(range(start, stop), read_many(source, range(start, stop)), strict=True):
+      examples[i] = example
       if labels is not None:
         labels[i] = label
     return stop - start
 
   with (
-    concurrent.futures.ThreadPoolExecutor(_THREADS) as executor,
+    concurrent.futures.ThreadPoolExecutor(threads) as executor,
     tqdm.tqdm(
       desc='Reading the data',
       total=len(source),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dcgan_jax.data.order import example_indices
+from dcgan_jax.data.order import example_indices, read_many
 
 _END_OF_TIME = 2**62
 
@@ -98,8 +98,8 @@ class StreamedFeeder:
     """The batch of a step, read in the calling thread."""
     indices = example_indices(self._seed, int(step), self._batch_size, len(self._source))[self._share]
     batch = {name: array[0] for name, array in self._empty(1).items()}
-    for place, i in enumerate(indices.tolist()):
-      batch['images'][place], label = self._source[i]
+    for place, (example, label) in enumerate(read_many(self._source, indices.tolist())):
+      batch['images'][place] = example
       if label is not None:
         batch['labels'][place] = label
     return batch
