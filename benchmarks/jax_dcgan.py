@@ -4,6 +4,7 @@ import functools
 import importlib
 import pathlib
 import sys
+import tempfile
 
 import jax
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dcgan_jax import build_model, parallel, step  # noqa: E402
+from dcgan_jax import build_model, hooks, parallel, step, train  # noqa: E402
 from dcgan_jax.data.arrays import ArraySource  # noqa: E402
 from dcgan_jax.data.resident import ResidentFeeder  # noqa: E402
+from dcgan_jax.data.streamed import StreamedFeeder  # noqa: E402
 
 
 def config_of(task):
@@ -28,14 +30,15 @@ def config_of(task):
 
 
 class Trainer:
-  """The update as `launch.py train` compiles it, over resident data; `step` runs one block of steps_per_call."""
+  """The update as `launch.py train` compiles it, on all devices; `step` runs one block of steps_per_call."""
 
-  def __init__(self, task, *, images, devices=None):
-    """Compiles; images uint8 [N, H, W, C]."""
+  def __init__(self, task, *, images):
+    """Compiles; images uint8 [N, H, W, C], on the device or, for a task with `streamed`, fed by Grain."""
     config = config_of(task)
-    devices = devices or jax.local_devices()
+    devices = jax.local_devices()
     model = build_model.build_model(config, images.shape[1:])
-    self.feeder = ResidentFeeder(ArraySource(images), seed=0, batch_size=config.batch_size)
+    make_feeder = StreamedFeeder if task.get('streamed') else ResidentFeeder
+    self.feeder = make_feeder(ArraySource(images), seed=0, batch_size=config.batch_size)
     self.state = parallel.replicate(jax.jit(model.create)(jax.random.key(0)), devices)
     self.data = parallel.replicate(self.feeder.data, devices)
     self.key = parallel.replicate(jax.random.key(1), devices)
@@ -53,6 +56,31 @@ class Trainer:
 
   def wait(self):
     jax.block_until_ready(self.state)
+
+
+class Loop(Trainer):
+  """The same within the loop of `launch.py train`, progress bar and scalars included; `step` runs four blocks."""
+
+  blocks = 4
+
+  def __init__(self, task, *, images):
+    super().__init__(task, images=images)
+    self.folder = tempfile.TemporaryDirectory()
+    every = config_of(task).logging.scalars_every
+    bar = hooks.Progress(step=0, steps=10**6, batch_size=task['batch_size'])
+    self.watchers = (bar, hooks.Scalars(pathlib.Path(self.folder.name), every=every, step=0))
+
+  def step(self):
+    self.steps += self.blocks * self.per_call
+    self.state = train.train(
+      self.state,
+      update=lambda state, rows, count: self.update(state, rows, count, self.data, self.key),
+      block=self.feeder.block,
+      steps=self.steps,
+      steps_per_call=self.per_call,
+      watchers=self.watchers,
+      hooks=(),
+    )
 
 
 def multiplications_per_image(task):

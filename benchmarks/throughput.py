@@ -34,9 +34,9 @@ TORCH_MODES = {
 }
 
 
-def task_of(size, batch_size, precision='float32', **options):
+def task_of(size, batch_size, precision='float32', *, widths=None, **options):
   """What one row of the table trains."""
-  widths = WIDTHS[size]
+  widths = widths or WIDTHS[size]
   networks = {'generator_widths': widths, 'discriminator_widths': widths[::-1], 'latent_size': 100}
   return {'size': size, 'channels': 3, 'batch_size': batch_size, 'precision': precision, **networks, **options}
 
@@ -117,6 +117,13 @@ def _make_ours(work):
   return trainer.step, trainer.wait, trainer.per_call * work['task']['batch_size'], {}
 
 
+def _make_loop(work):
+  import jax_dcgan
+
+  loop = jax_dcgan.Loop(work['task'], images=jax_dcgan.random_images(work['task']))
+  return loop.step, loop.wait, loop.blocks * loop.per_call * work['task']['batch_size'], {}
+
+
 def _make_torch(work):
   import jax_dcgan
   import torch
@@ -158,7 +165,7 @@ def _timed_jax(function, x, amount):
   return call, lambda: jax.block_until_ready(last), amount, {'calls_in_flight': 10}
 
 
-MAKERS = {'ours': _make_ours, 'torch': _make_torch, 'product': _make_product, 'copy': _make_copy}
+MAKERS = {'ours': _make_ours, 'loop': _make_loop, 'torch': _make_torch, 'product': _make_product, 'copy': _make_copy}
 
 
 def compare(task, args):
@@ -166,6 +173,7 @@ def compare(task, args):
   shared = {'task': task, 'device': 'cuda' if args.device == 'gpu' else 'cpu', 'threads': os.cpu_count()}
   kinds = [
     {'name': 'dcgan_jax', 'kind': 'ours'},
+    {'name': 'dcgan_jax, the loop of launch.py', 'kind': 'loop'},
     {'name': 'dcgan_jax, new fakes for G', 'kind': 'ours', 'task': {**task, 'reuse_fakes': False}},
     *({'name': name, 'kind': 'torch', 'mode': mode} for name, mode in TORCH_MODES.items()),
     {'name': 'product, GFLOP/s', 'kind': 'product', 'dtype': task['precision']},
@@ -186,6 +194,7 @@ def compare(task, args):
     'gigaflop_per_image': round(gigaflops, 4),
     'best_torch': best,
     'ratio_to_best_torch': round(ours / rates[best]['median'], 3),
+    'share_of_bare_update_in_the_loop': round(rates['dcgan_jax, the loop of launch.py']['median'] / ours, 3),
     'share_of_product_rate': round(ours * gigaflops / rates['product, GFLOP/s']['median'], 3),
   }
 
@@ -197,9 +206,10 @@ def print_row(row):
   )
   for name, rate in row['rates'].items():
     spread = f'({rate["min"]:.1f} to {rate["max"]:.1f})'
-    print(f'  {name:28s} {rate["median"]:10.1f} {spread:22s} {rate["peak_memory_megabytes"]:6d} MB', flush=True)
+    print(f'  {name:32s} {rate["median"]:10.1f} {spread:22s} {rate["peak_memory_megabytes"]:6d} MB', flush=True)
   share = f'{row["share_of_product_rate"]:.0%} of the product rate'
-  print(f'  dcgan_jax is {row["ratio_to_best_torch"]:.2f} x {row["best_torch"]}; {share}')
+  loop = f'the loop keeps {row["share_of_bare_update_in_the_loop"]:.1%}'
+  print(f'  dcgan_jax is {row["ratio_to_best_torch"]:.2f} x {row["best_torch"]}; {share}; {loop}')
 
 
 def main():
