@@ -12,6 +12,7 @@ from dcgan_jax.models import convolution, winograd
 
 # The batch, the spatial sizes of the larger side, and both numbers of channels.
 SHAPES = [(16, (8,), 8, 12), (8, (16,), 9, 8), (4, (16, 16), 16, 24), (16, (8, 24), 8, 8), (2, (16, 16, 16), 8, 8)]
+SHAPES += [(4, (28, 14), 8, 12), (16, (6,), 8, 8)]  # whose tiles reach over the edge
 
 
 def arrays(batch, sizes, inputs, outputs):
@@ -71,7 +72,8 @@ def test_the_layers_take_this_form_where_it_suits():
   [
     ((4, 16, 16, 16), (5, 5, 16, 24), 2, jnp.float32),
     ((4, 16, 16, 16), (4, 4, 16, 24), 1, jnp.float32),
-    ((4, 12, 16, 16), (4, 4, 16, 24), 2, jnp.float32),
+    ((4, 10, 16, 16), (4, 4, 16, 24), 2, jnp.float32),
+    ((4, 15, 16, 16), (4, 4, 16, 24), 2, jnp.float32),
     ((4, 16, 16, 3), (4, 4, 3, 24), 2, jnp.float32),
     ((3, 16, 16, 16), (4, 4, 16, 24), 2, jnp.float32),
     ((4, 16, 16, 16), (4, 4, 16, 24), 2, jnp.bfloat16),

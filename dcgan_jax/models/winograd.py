@@ -22,6 +22,7 @@ KERNEL_SIZE, STRIDE = 4, 2
 TILE = 4  # outputs of one tile, along each dimension
 # With less to multiply the sums take longer than the multiplications that they save; measured.
 MIN_CHANNELS, MIN_TILES = 8, 16
+MAX_WASTE = 1.5  # share of tiles over that of outputs, where tiles reach over the edge
 _TAPS = KERNEL_SIZE // STRIDE
 _POINTS = TILE + _TAPS - 1
 # Where the polynomials are evaluated, besides infinity: the pairs +-a, +-b with the least error, to three bits.
@@ -53,9 +54,9 @@ def suits(x: jax.ShapeDtypeStruct, kernel: jax.Array, *, stride: int) -> bool:
   """
   batch, *sizes, _ = x.shape
   *window, inputs, outputs = kernel.shape
-  tile = STRIDE * TILE
-  possible = stride == STRIDE and set(window) == {KERNEL_SIZE} and not any(size % tile for size in sizes)
-  enough = min(inputs, outputs) >= MIN_CHANNELS and batch * math.prod(size // tile for size in sizes) >= MIN_TILES
+  possible = stride == STRIDE and set(window) == {KERNEL_SIZE} and not any(size % STRIDE for size in sizes)
+  tiles, needed = (math.prod(n) for n in ([_tiles(size) for size in sizes], [size / STRIDE / TILE for size in sizes]))
+  enough = min(inputs, outputs) >= MIN_CHANNELS and batch * tiles >= MIN_TILES and tiles <= MAX_WASTE * needed
   return possible and enough and x.dtype == jnp.float32
 
 
@@ -64,14 +65,16 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """Convolution with stride 2 and padding 'SAME'.
 
   Args:
-    x: inputs, [B, *spatial, C], every size a multiple of 8.
+    x: inputs, [B, *spatial, C], every size even.
     kernel: [4, ..., 4, C, F].
 
   Returns:
     [B, *(spatial / 2), F].
   """
   sizes = [size // STRIDE for size in x.shape[1:-1]]
-  return _outputs(_input_points(x) @ _kernel_points(kernel), shape=(x.shape[0], *sizes, kernel.shape[-1]))
+  tiles = [_tiles(size) for size in x.shape[1:-1]]
+  points = _input_points(_resize(x, [n * TILE * STRIDE for n in tiles]))
+  return _resize(_outputs(points @ _kernel_points(kernel), batch=x.shape[0], tiles=tiles), sizes)
 
 
 @jax.jit
@@ -79,17 +82,29 @@ def convolve_adjoint(y: jax.Array, kernel: jax.Array) -> jax.Array:
   """The linear map of x that `convolve` is, transposed: [B, *spatial, F] -> [B, *(spatial * 2), C].
 
   Args:
-    y: what `convolve` would return, every size a multiple of 4.
+    y: what `convolve` would return.
     kernel: [4, ..., 4, C, F].
   """
-  dtype = jnp.result_type(y, kernel)
-  dimensions = y.ndim - 2
-  tiles = y.shape[0] * math.prod(size // TILE for size in y.shape[1:-1])
-  products = jax.ShapeDtypeStruct((_POINTS**dimensions, tiles, y.shape[-1]), dtype)
-  x = jax.ShapeDtypeStruct((y.shape[0], *(size * STRIDE for size in y.shape[1:-1]), kernel.shape[-2]), dtype)
-  (points,) = jax.linear_transpose(functools.partial(_outputs, shape=y.shape), products)(y)
+  dtype, sizes = jnp.result_type(y, kernel), [size * STRIDE for size in y.shape[1:-1]]
+  tiles = [_tiles(size) for size in sizes]
+  batch, *_, features = y.shape
+  outputs = functools.partial(_outputs, batch=batch, tiles=tiles)
+  products = jax.ShapeDtypeStruct((_POINTS ** len(tiles), batch * math.prod(tiles), features), dtype)
+  x = jax.ShapeDtypeStruct((batch, *(n * TILE * STRIDE for n in tiles), kernel.shape[-2]), dtype)
+  (points,) = jax.linear_transpose(outputs, products)(_resize(y, [n * TILE for n in tiles]))
   points = points @ _kernel_points(kernel).swapaxes(1, 2)
-  return jax.linear_transpose(_input_points, x)(points)[0]
+  return _resize(jax.linear_transpose(_input_points, x)(points)[0], sizes)
+
+
+def _tiles(size):
+  """How many tiles cover the outputs of an input of this size, along one dimension."""
+  return math.ceil(size / (STRIDE * TILE))
+
+
+def _resize(x, sizes):
+  """Cuts off, or fills up with zeros, the end of every spatial dimension."""
+  ends = [(0, new - old, 0) for old, new in zip(x.shape[1:-1], sizes, strict=True)]
+  return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
 
 
 def _input_points(x):
@@ -100,6 +115,7 @@ def _input_points(x):
   # Along the last dimension the phases lie beside the channels already, along the others they get there at the end.
   x = x.reshape(x.shape[0], *itertools.chain(*((n, STRIDE) for n in cells[:-1])), cells[-1], STRIDE * channels)
   for i in range(dimensions):
+    # Each dimension before has put its points in front and left its tiles and its phase behind.
     sums = _combine(_windows(x, 1 + 3 * i), _INPUTS)
     if i == dimensions - 1:
       phases = range(dimensions + 1, dimensions + 1 + 2 * i, 2)
@@ -118,17 +134,14 @@ def _kernel_points(kernel):
   return _materialize(kernel.reshape(_POINTS**dimensions, -1, kernel.shape[-1]))
 
 
-def _outputs(products, *, shape):
-  """The outputs, of `shape`, from their tiles at the points, [5^d, B * tiles, F]."""
-  batch, *sizes, features = shape
-  tiles = [size // TILE for size in sizes]
-  x = products.reshape(*(_POINTS,) * len(sizes), batch, *tiles, features)
-  # the leading axis belongs to the last dimension
-  for i in range(len(sizes)):
-    axis = len(sizes) - i
-    places = _combine(_slices(x, 0), _OUTPUTS)
-    x = _materialize(jnp.stack(places, (len(sizes) - 1 - i) + axis + 1))
-  return x.reshape(shape)
+def _outputs(products, *, batch, tiles):
+  """The outputs, [B, *(tiles * 4), F], from their tiles at the points, [5^d, B * tiles, F]."""
+  features = products.shape[-1]
+  x = products.reshape(*(_POINTS,) * len(tiles), batch, *tiles, features)
+  # The first axis holds the points of the last dimension; their sums go beside its tiles.
+  for dimension in range(len(tiles), 0, -1):
+    x = _materialize(jnp.stack(_combine(_slices(x, 0), _OUTPUTS), 2 * dimension))
+  return x.reshape(batch, *(n * TILE for n in tiles), features)
 
 
 def _windows(x, axis):
@@ -142,6 +155,7 @@ def _windows(x, axis):
 
 
 def _slices(x, axis):
+  """x[..., i, ...] for each i along an axis; split and stack are each other's gradients, and fast, as pads are not."""
   return [part.squeeze(axis) for part in lax.split(x, (1,) * x.shape[axis], axis)]
 
 
