@@ -96,6 +96,9 @@ def main():
   result |= {'seconds_per_round': args.seconds, 'points': []}
   output = args.output or FOLDER / 'results' / f'curves_{args.device}.json'
   output.parent.mkdir(parents=True, exist_ok=True)
+  if args.curves and output.exists():  # The other curves stay as they were measured.
+    old = json.loads(output.read_text())['points']
+    result['points'] = [row for row in old if row['curve'] not in args.curves]
   for curve, point, task, number in tasks(args.device):
     if args.curves and curve not in args.curves:
       continue

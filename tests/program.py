@@ -15,16 +15,16 @@ TINY = [
 ]  # fmt: skip
 
 
-def start(*arguments, devices=1):
+def start(*arguments, devices=1, **variables):
   flags = f'--xla_force_host_platform_device_count={devices}'
-  environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': CACHE.name}
+  environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': CACHE.name, **variables}
   command = [sys.executable, str(ROOT / 'launch.py'), *map(str, arguments)]
   pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
   return subprocess.Popen(command, env=environment, cwd=ROOT, **pipes)
 
 
-def launch(*arguments, devices=1, check=True):
-  process = start(*arguments, devices=devices)
+def launch(*arguments, devices=1, check=True, **variables):
+  process = start(*arguments, devices=devices, **variables)
   output, error = process.communicate(timeout=170)
   assert not check or process.returncode == 0, error
   return subprocess.CompletedProcess(process.args, process.returncode, output, error)

@@ -59,6 +59,19 @@ def test_what_was_compiled_is_kept_for_the_next_run(runs):
   assert 'jit_create_state' in kept
 
 
+def test_nothing_compiles_once_every_hook_has_acted(tmp_path):
+  """A run of three rounds of hooks compiles what a run of one compiles, blocks of other lengths included."""
+
+  def compiled(steps):
+    flags = [f'--config.steps={steps}', *TINY, '--config.logging.checkpoint_every=6']
+    log = launch('--workdir', tmp_path / str(steps), *flags, JAX_LOG_COMPILES='1').stderr
+    return sorted(re.findall(r'Compiling (\S+)', log))
+
+  once = compiled(7)
+  assert len(once) > 3
+  assert compiled(19) == once
+
+
 def test_a_finished_run_says_so_and_exits_with_zero(runs):
   before = sorted((runs / 'whole').rglob('*'))
   result = launch('--workdir', runs / 'whole')
