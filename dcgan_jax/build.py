@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import pathlib
 import signal
 from collections.abc import Callable
@@ -70,6 +71,8 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
   """
   devices, here = jax.devices(), parallel.is_first_process()
   parallel.check_batch_size(config.batch_size, devices)
+  # Only where the data are may differ from host to host.
+  parallel.check_same_everywhere(json.dumps({**config.to_dict(), 'data': {**config.data, 'dir': None}}), 'configs')
   source = build_source(config)
   model = build_model(config, source.shape)
   game = build_game(config, model)

@@ -4,6 +4,7 @@ Law: pmap is the outermost transform, and the state has ordinary shapes everywhe
 same on every device.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,14 @@ def any_process(value: bool) -> bool:
   if jax.process_count() == 1:
     return value
   return bool(multihost_utils.process_allgather(np.array(value)).any())
+
+
+def check_same_everywhere(text: str, what: str) -> None:
+  """Raises ConfigError where the processes do not all hold the same text; all of them must ask."""
+  if jax.process_count() > 1:
+    digests = multihost_utils.process_allgather(np.array(zlib.crc32(text.encode()), np.uint32))
+    if len(set(digests.tolist())) > 1:
+      raise ConfigError(f'The processes have different {what}; start the same command on each')
 
 
 def of_first_process(tree: Any) -> Any:

@@ -16,14 +16,14 @@ import dcgan_jax
 SMALL = [flag for flag in TINY if 'checkpoint_every' not in flag] + ['--config.logging.checkpoint_every=5']
 
 
-def start_both(directory, *arguments):
+def start_both(directory, *arguments, of_each=((), ())):
   """Two processes of two devices each; the second has a work directory of its own, as on another machine."""
   with socket.socket() as listener:
     listener.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{listener.getsockname()[1]}'
   return [
-    start('--workdir', path, *SMALL, *arguments, '--distributed', f'{address},{process},2', devices=2)
-    for process, path in enumerate((directory, f'{directory}_other'))
+    start('--workdir', path, *SMALL, *arguments, *own, '--distributed', f'{address},{process},2', devices=2)
+    for process, (path, own) in enumerate(zip((directory, f'{directory}_other'), of_each, strict=True))
   ]
 
 
@@ -70,6 +70,12 @@ def test_a_signal_to_one_process_stops_all_of_them_and_they_go_on(alone, tmp_pat
   output, _ = finish(start_both(tmp_path / 'run', f'--config.steps={saved + 3}'))[0]
   assert f'Resuming {tmp_path / "run"} at step {saved:,}' in output
   assert dcgan_jax.load(tmp_path / 'run').step == saved + 3
+
+
+def test_processes_of_different_configs_are_refused(tmp_path):
+  processes = start_both(tmp_path / 'run', of_each=(['--config.seed=1'], ['--config.seed=2']))
+  for _, error in finish(processes, 2):
+    assert 'launch.py: The processes have different configs; start the same command on each' in error
 
 
 @pytest.mark.parametrize(
