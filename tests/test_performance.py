@@ -97,6 +97,8 @@ def test_no_preset_does_more_than_the_mathematics_needs(name):
 
 def _flops(lowered):
   analysis = lowered.cost_analysis()
+  if analysis is None:
+    pytest.skip('this JAX (0.7 does so) does not count the operations of a pmap')
   return (analysis[0] if isinstance(analysis, list) else analysis)['flops']
 
 
