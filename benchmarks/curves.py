@@ -92,8 +92,8 @@ def main():
   if args.quick:
     args.rounds, args.seconds = 1, 0.5
   os.environ['JAX_PLATFORMS'] = 'cpu'
-  result = {'command': ' '.join(['python', *sys.argv]), 'machine': contest.machine(), 'rounds': args.rounds}
-  result |= {'seconds_per_round': args.seconds, 'points': []}
+  result = {'machine': contest.machine(), 'rounds': args.rounds, 'seconds_per_round': args.seconds, 'points': []}
+  command = ' '.join(['python', *sys.argv])
   output = args.output or FOLDER / 'results' / f'curves_{args.device}.json'
   output.parent.mkdir(parents=True, exist_ok=True)
   if args.curves and output.exists():  # The other curves stay as they were measured.
@@ -102,7 +102,8 @@ def main():
   for curve, point, task, number in tasks(args.device):
     if args.curves and curve not in args.curves:
       continue
-    row = {'curve': curve, 'point': point, 'batch_size': task['batch_size'], **measure(task, number, args)}
+    row = {'curve': curve, 'point': point, 'batch_size': task['batch_size'], 'command': command}
+    row |= measure(task, number, args)
     result['points'].append(row)
     rate = row['images_per_second']
     print(
