@@ -1,5 +1,7 @@
 """The two forms of each layer against each other and against Flax's layers."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +73,14 @@ def test_transposed_convolution_is_pytorchs_with_the_kernel_flipped():
   assert_array_equal(convolution.convolve_transposed(x, flipped, stride=2)[0], padded[1:-1, 1:-1])
 
 
+def test_columns_of_an_unstrided_convolution_are_made_of_the_fewer_channels():
+  """To an image as from one: 9 x 3 columns, not 9 x 64."""
+  run = jax.jit(functools.partial(convolution.convolve, stride=1))
+  texts = [run.lower(jnp.zeros((2, 4, 4, n)), jnp.zeros((3, 3, n, 67 - n))).as_text() for n in (3, 64)]
+  assert ['2x4x4x27xf32' in text for text in texts] == [True, True]
+  assert not any('576' in text for text in texts)
+
+
 @BOTH
 @pytest.mark.parametrize('use_bias', [True, False])
 def test_parameters_are_those_of_the_flax_layer(layers, use_bias, key):
@@ -97,23 +107,32 @@ def test_layers_compute_in_their_dtype(layers, key):
   assert y.dtype == jnp.bfloat16
 
 
-def gradients_of(operation):
-  return jax.jit(jax.value_and_grad(lambda x, kernel: jnp.tanh(operation(x, kernel, stride=2)).sum(), (0, 1)))
+# Through columns, and at stride 1 also through winograd.py: shapes of input and kernel, and the stride.
+LAYERS = pytest.mark.parametrize(
+  'shape, kernel_shape, stride',
+  [((2, 4, 4, 3), (4, 4, 3, 2), 2), ((2, 4, 4, 3), (3, 3, 3, 2), 1), ((16, 4, 4, 8), (3, 3, 8, 8), 1)],
+)
+
+
+def gradients_of(operation, stride):
+  return jax.jit(jax.value_and_grad(lambda x, kernel: jnp.tanh(operation(x, kernel, stride=stride)).sum(), (0, 1)))
 
 
 @BOTH
-def test_nothing_convolves_on_a_cpu_forward_or_backward(layers):
-  x, kernel = integers(0, 2, 4, 4, 3), integers(1, 4, 4, 3, 2)
-  programs = [gradients_of(form).lower(x, kernel).compile().as_text() for form in layers[:2]]
+@LAYERS
+def test_nothing_convolves_on_a_cpu_forward_or_backward(layers, shape, kernel_shape, stride):
+  x, kernel = integers(0, *shape), integers(1, *kernel_shape)
+  programs = [gradients_of(form, stride).lower(x, kernel).compile().as_text() for form in layers[:2]]
   # The second is there to show that the words searched for would be found.
   assert ['convolution(' in program for program in programs] == [False, True]
 
 
 @BOTH
-def test_only_xlas_convolution_is_lowered_for_a_gpu_forward_and_backward(layers):
-  x, kernel = integers(0, 2, 4, 4, 3), integers(1, 4, 4, 3, 2)
+@LAYERS
+def test_only_xlas_convolution_is_lowered_for_a_gpu_forward_and_backward(layers, shape, kernel_shape, stride):
+  x, kernel = integers(0, *shape), integers(1, *kernel_shape)
   texts = [
-    gradients_of(layers[0]).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    gradients_of(layers[0], stride).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
     for platform in ('cuda', 'cpu')
   ]
   assert [text.count('stablehlo.convolution') for text in texts] == [3, 0]
