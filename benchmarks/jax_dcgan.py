@@ -12,7 +12,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dcgan_jax import build_model, hooks, parallel, step, train  # noqa: E402
+from dcgan_jax import build_game, build_model, hooks, parallel, step, train  # noqa: E402
 from dcgan_jax.data.arrays import ArraySource  # noqa: E402
 from dcgan_jax.data.resident import ResidentFeeder  # noqa: E402
 from dcgan_jax.data.streamed import StreamedFeeder  # noqa: E402
@@ -43,7 +43,7 @@ class Trainer:
     self.data = parallel.replicate(self.feeder.data, devices)
     self.key = parallel.replicate(jax.random.key(1), devices)
     self.per_call = config.steps_per_call
-    game = build_model.build_game(config, model)
+    game = build_game.build_game(config, model)
     self.update = parallel.compile_update(
       functools.partial(step.train_step, game=game), self.feeder.gather, steps_per_call=self.per_call, devices=devices
     )

@@ -61,7 +61,7 @@ def _differences(task, seed):
   import optax
   import torch_dcgan
 
-  from dcgan_jax import build_model, images, parallel, step
+  from dcgan_jax import build_game, build_model, images, parallel, step
 
   config = jax_dcgan.config_of(task)
   examples = jax_dcgan.random_images(task, task['batch_size'])
@@ -75,7 +75,7 @@ def _differences(task, seed):
   players = {'generator': state.generator, 'discriminator': state.discriminator}
   state = state.replace(**{k: p.replace(tx=keep, opt_state=keep.init(p.params)) for k, p in players.items()})
 
-  game = build_model.build_game(config, model)
+  game = build_game.build_game(config, model)
   game = dataclasses.replace(game, latents=lambda keys: jax.numpy.asarray(z))
   update = parallel.compile_update(
     lambda *args: step.train_step(*args, game=game),

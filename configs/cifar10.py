@@ -40,17 +40,18 @@ def reference():
   config.data.image_size = 32
 
   config.generator = dict(
-    name='dcgan',
+    name='dcgan',  # dcgan, residual or fully_connected
     latents='normal',  # distribution of z: normal is N(0, 1), uniform is U(-1, 1)
     latent_size=100,
     widths=(256, 128, 64),  # channels from 4 x 4 upwards
     strides=config_dict.placeholder(tuple),  # of each layer; None: 2 for every width
-    kernel_size=4,  # a multiple of the stride makes no checkerboard (Odena et al. 2016)
+    kernel_size=4,  # or a tuple, one for each width; multiples of the stride make no checkerboard (Odena et al. 2016)
     negative_slope=0.0,  # 0 is ReLU
+    normalization='batch',  # batch, virtual_batch, instance, layer or none
     norm_before_reshape=False,  # normalise the projection per channel (PyTorch) or per unit (paper's code)
     bias=True,
     optimizer=dict(
-      name='adam',
+      name='adam',  # adam, adamw, rmsprop (decay b2, momentum b1) or sgd (momentum b1)
       learning_rate=2e-4,
       b1=0.5,  # with 0.9 training oscillates (Radford et al. 2016, section 4)
       b2=0.999,
@@ -68,16 +69,56 @@ def reference():
     strides=config_dict.placeholder(tuple),
     kernel_size=4,
     negative_slope=0.2,
-    normalization='batch',  # batch or none; the first layer never has one
+    normalization='batch',  # batch, instance, layer or none; the first layer never has one
     dropout=0.0,
     bias=True,
     optimizer=dict(name='adam', learning_rate=2e-4, b1=0.5, b2=0.999, epsilon=1e-8),
   )
 
-  config.initialization = 'dcgan'  # dcgan: N(0, 0.02), gains N(1, 0.02); keras: Glorot uniform, gains 1
+  config.initialization = 'dcgan'  # dcgan: N(0, 0.02), gains N(1, 0.02); keras: Glorot uniform, gains 1; orthogonal
   config.batch_norm = dict(decay=0.9, epsilon=1e-5)  # PyTorch's momentum 0.1 is a decay of 0.9
+  # non_saturating, saturating, least_squares, hinge, wasserstein or relativistic_average
   config.loss = 'non_saturating'
   config.reuse_fakes = False  # the generator's update reuses the discriminator's fakes: faster, as PyTorch's
+
+  config.tricks = dict(  # what Radford et al. 2016 do without, each off here; docs/recipes.md says which helps when
+    # What the discriminator is told: targets of its logits as probabilities, and the share of wrong ones.
+    real_target=1.0,  # 0.9: one-sided label smoothing (Salimans et al. 2016, section 3.4)
+    fake_target=0.0,
+    flipped_labels=0.0,
+    # Penalties on the discriminator, each with its weight: on its gradient, and on what an augmentation changes.
+    r1=0.0,  # 10; half the squared gradient at real images (Mescheder et al. 2018)
+    r2=0.0,  # the same at fakes
+    gradient_penalty=0.0,  # 10; of WGAN-GP (Gulrajani et al. 2017)
+    dragan=0.0,  # 10 (Kodali et al. 2017)
+    consistency_real=0.0,  # 10: CR-GAN (Zhang et al. 2020)
+    consistency_fake=0.0,  # 10, with consistency_real: bCR (Zhao et al. 2021)
+    penalty_every=1,  # steps; 16 is "lazy" (Karras et al. 2020), the weight then counts as much
+    # Bounds.
+    weight_clip=config_dict.placeholder(float),  # 0.01: of every parameter of the discriminator (Arjovsky et al. 2017)
+    gradient_clip_value=config_dict.placeholder(float),
+    gradient_clip_norm=config_dict.placeholder(float),
+    spectral_norm=(),  # of 'generator' and 'discriminator' (Miyato et al. 2018)
+    # Against collapse.
+    minibatch='none',  # discrimination (Salimans et al. 2016) or standard_deviation (Karras et al. 2018)
+    feature_matching=0.0,  # weight in the generator's loss (Salimans et al. 2016)
+    instance_noise=0.0,  # standard deviation at first, on real and fake images
+    instance_noise_steps=10_000,  # until it is gone
+    # What the discriminator sees of real and fake alike: flip, color, translation, cutout.
+    augment=(),  # ('color', 'translation', 'cutout') is DiffAugment (Zhao et al. 2020)
+    # Schedules.
+    discriminator_turns=1,  # updates of the discriminator for each of the generator, each with a batch of its own
+    generator_batches=1,  # fakes in the generator's update, in batches
+    decay='constant',  # of both learning rates to 0 at config.steps: constant, linear or cosine
+    warm_up=0,  # updates in which they rise
+    weight_decay=0.0,  # of adamw
+    # Networks.
+    upsampling='transposed',  # convolutions of the generator; nearest or bilinear: enlarge, then convolve
+    # Labels.
+    generator_labels='none',  # one_hot, embedding or conditional_batch
+    discriminator_labels='none',  # planes, embedding, projection or auxiliary (Odena et al. 2017)
+    auxiliary_weight=1.0,  # of the classification
+  )
 
   config.logging = dict(  # in steps
     scalars_every=100,
@@ -124,4 +165,38 @@ def feature_learning(config):
   )
 
 
-VARIANTS = {'': lambda config: None, 'paper': paper, 'pytorch': pytorch, 'feature_learning': feature_learning}
+def sngan_cnn(config):
+  # The recipe of FID 17.81 (w86763777/pytorch-gan-collections, SNGAN (CNN)): 3.58 M and 5.86 M parameters.
+  config.steps = 100_000
+  config.data.flip = True
+  with config.ignore_type():
+    config.generator.update(widths=(512, 256, 128, 64), strides=(2, 2, 2, 1), kernel_size=(4, 4, 4, 3))
+    config.discriminator.update(
+      widths=(64, 128, 128, 256, 256, 512, 512), strides=(1, 2, 1, 2, 1, 2, 1), kernel_size=(3, 4, 3, 4, 3, 4, 3),
+      negative_slope=0.1, normalization='none',
+    )  # fmt: skip
+  config.generator.averaging.half_life = 1.0  # images: no average
+  config.loss = 'hinge'
+  config.tricks.update(spectral_norm=('discriminator',), generator_batches=2, decay='linear')
+  for player in (config.generator, config.discriminator):
+    player.optimizer.update(b1=0.0, b2=0.9)
+
+
+def best(config):
+  sngan_cnn(config)
+  config.generator.averaging.half_life = 50_000.0
+  config.tricks.update(consistency_real=10.0, consistency_fake=10.0, generator_batches=1, decay='constant')
+
+
+def best_conditional(config):
+  best(config)
+  config.tricks.update(generator_labels='conditional_batch', discriminator_labels='projection')
+
+
+VARIANTS = {'plain': lambda config: None, 'best': best, 'best_conditional': best_conditional} | {
+  '': lambda config: None,
+  'paper': paper,
+  'pytorch': pytorch,
+  'feature_learning': feature_learning,
+  'sngan_cnn': sngan_cnn,
+}

@@ -11,8 +11,9 @@ import jax
 from ml_collections import ConfigDict
 
 from dcgan_jax import hooks, parallel, sample, step, train, workdir
-from dcgan_jax.build_data import build_feeder, build_reference, build_source
-from dcgan_jax.build_model import build_game, build_model
+from dcgan_jax.build_data import build_feeder, build_reference, build_source, images_per_step
+from dcgan_jax.build_game import build_game
+from dcgan_jax.build_model import build_model
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.data import resident
 from dcgan_jax.errors import CheckpointError, ConfigError, StoppedError, look_up
@@ -74,7 +75,7 @@ def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
   # Only where the data are may differ from host to host.
   parallel.check_same_everywhere(json.dumps({**config.to_dict(), 'data': {**config.data, 'dir': None}}), 'configs')
   source = build_source(config)
-  model = build_model(config, source.shape)
+  model = build_model(config, source.shape, source.classes)
   game = build_game(config, model)
   evaluator = None
   if here and config.evaluation.every is not None:
@@ -117,7 +118,7 @@ def _announce(config, directory, source, first, devices) -> None:
     print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
     return
   workdir.write(directory, 'config.json', config.to_dict())
-  workdir.write(directory, 'run.json', workdir.describe_run(source.shape))
+  workdir.write(directory, 'run.json', workdir.describe_run(source.shape, source.classes))
   print(
     f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
     f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
@@ -126,7 +127,7 @@ def _announce(config, directory, source, first, devices) -> None:
 
 
 def _train(config, directory, state, signals, evaluator, *, model, game, source, checkpoints, devices) -> GANState:
-  feeder = build_feeder(config, source, share=parallel.share_of_batch(config.batch_size))
+  feeder = build_feeder(config, source, share=parallel.share_of_batch(images_per_step(config)))
   compiled = parallel.compile_update(
     functools.partial(step.train_step, game=game), feeder.gather, steps_per_call=config.steps_per_call, devices=devices
   )
@@ -162,13 +163,13 @@ def _record(config, directory, evaluator, step, *, model, shape, checkpoints, fi
   """What the first process does: watchers, and actions for each of the intervals."""
   draw = functools.partial(
     sample.draw, sample.compile_generate(model.generator), latents=model.latents,
-    num=config.logging.num_samples, seed=config.seed,
+    num=config.logging.num_samples, seed=config.seed, labels=model.labels,
   )  # fmt: skip
-  progress = hooks.Progress(step=step, steps=config.steps, batch_size=config.batch_size)
+  progress = hooks.Progress(step=step, steps=config.steps, batch_size=images_per_step(config))
   watchers = (progress, hooks.Scalars(directory, every=config.logging.scalars_every, step=step))
   actions = [
     hooks.save_checkpoint(checkpoints, finite_check),
-    hooks.save_samples(directory / 'samples', draw, shape),
+    hooks.save_samples(directory / 'samples', draw, shape, columns=model.num_classes),
   ]
   if evaluator is not None:
     evaluation = _evaluation(config, directory, evaluator, draw, progress=progress, step=step)

@@ -34,22 +34,29 @@ def build_source(config: ConfigDict) -> Any:
       f"config.data.source is '{config.data.source}'; expected digits, tfds:NAME, folder:PATH or npz:PATH"
     )
   source = open_source(path, config.data)
-  if config.data.flip and len(source.shape) != 3:
-    raise ConfigError(
-      f'config.data.flip is for images, and {config.data.source} holds examples of shape {source.shape}'
-    )
-  if len(source) < config.batch_size:
+  tricks = config.tricks
+  of_images = {'config.data.flip': config.data.flip, 'config.tricks.augment': tricks.augment}
+  of_images |= {f'config.tricks.{key}': tricks[key] for key in ('consistency_real', 'consistency_fake')}
+  for key in [key for key, value in of_images.items() if value and len(source.shape) != 3]:
+    raise ConfigError(f'{key} is for images, and {config.data.source} holds examples of shape {source.shape}')
+  if len(source) < images_per_step(config):
+    turns = f' in {tricks.discriminator_turns} config.tricks.discriminator_turns' * (tricks.discriminator_turns > 1)
     raise DataError(
-      f'{config.data.source} holds {len(source):,} examples, fewer than config.batch_size {config.batch_size}; '
+      f'{config.data.source} holds {len(source):,} examples, fewer than config.batch_size {config.batch_size}{turns}; '
       'use a smaller batch'
     )
   return source
 
 
+def images_per_step(config: ConfigDict) -> int:
+  """Real images of one step: a batch for each turn of the discriminator."""
+  return config.batch_size * config.tricks.discriminator_turns
+
+
 def build_feeder(config: ConfigDict, source: Any, *, share: slice = slice(None)) -> Any:
   """Keeps a small data set on the device and streams a large one; the batches are the same, of each only `share`."""
   megabytes = len(source) * math.prod(source.shape) / 1e6
-  options = {'seed': config.seed, 'batch_size': config.batch_size, 'share': share}
+  options = {'seed': config.seed, 'batch_size': images_per_step(config), 'share': share}
   if megabytes <= config.data.resident_megabytes:
     return resident.ResidentFeeder(source, **options)
   return streamed.StreamedFeeder(source, threads=config.data.threads, **options)
@@ -106,5 +113,5 @@ def read_labelled(
 def _of_split(config: ConfigDict, split: str) -> ConfigDict:
   """An unlocked copy for another split, which has no batches to fill and so may be small."""
   config = config.copy_and_resolve_references().unlock()
-  config.update(data={'split': split}, batch_size=1)
+  config.update(data={'split': split}, batch_size=1, tricks={'discriminator_turns': 1})
   return config

@@ -1,4 +1,4 @@
-"""Networks, optimisers and the game of a config: names become objects through literal tables."""
+"""Networks and optimisers of a config: names become objects through literal tables."""
 
 import dataclasses
 import functools
@@ -11,22 +11,68 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from dcgan_jax import augment, images, latents, parallel, step
-from dcgan_jax.errors import look_up
-from dcgan_jax.models import dcgan, initializers
-from dcgan_jax.objectives import adversarial
-from dcgan_jax.optimizers import averaging_decay
+from dcgan_jax import latents, optimizers, parallel, sample
+from dcgan_jax.errors import ConfigError, look_up
+from dcgan_jax.models import (
+  conditional,
+  convolution,
+  dcgan,
+  fully_connected,
+  initializers,
+  minibatch,
+  normalization,
+  residual,
+  upsampling,
+)
 from dcgan_jax.state import GANState, create_state
 from dcgan_jax.validate import strides_of
 
-GENERATORS = {'dcgan': dcgan.Generator}
-DISCRIMINATORS = {'dcgan': dcgan.Discriminator}
-INITIALIZATIONS = {'dcgan': initializers.DCGAN, 'keras': initializers.KERAS}
-NORMALIZATIONS = {'batch': nn.BatchNorm, 'none': None}
+GENERATORS = {'dcgan': dcgan.Generator, 'residual': residual.Generator, 'fully_connected': fully_connected.Generator}
+DISCRIMINATORS = {
+  'dcgan': dcgan.Discriminator,
+  'residual': residual.Discriminator,
+  'fully_connected': fully_connected.Discriminator,
+}
+INITIALIZATIONS = {'dcgan': initializers.DCGAN, 'keras': initializers.KERAS, 'orthogonal': initializers.ORTHOGONAL}
+NORMALIZATIONS = {
+  'batch': normalization.batch,
+  'virtual_batch': normalization.virtual_batch,
+  'instance': normalization.instance,
+  'layer': normalization.layer,
+  'none': None,
+}
+UPSAMPLINGS = {
+  'transposed': convolution.ConvTranspose,
+  'nearest': functools.partial(upsampling.UpsampledConv, method='nearest'),
+  'bilinear': functools.partial(upsampling.UpsampledConv, method='bilinear'),
+}
+MINIBATCHES = {
+  'none': None,
+  'discrimination': functools.partial(
+    minibatch.discrimination, gather=parallel.gather_from_devices, num_kernels=50, kernel_dim=5
+  ),
+  'standard_deviation': functools.partial(minibatch.standard_deviation, mean=parallel.average_over_devices),
+}
+# What a generator does with labels: at its input, and the normalisation it then has instead of its own.
+GENERATOR_LABELS = {
+  'none': (None, None),
+  'one_hot': (conditional.join_one_hot, None),
+  'embedding': (conditional.multiply_embedding, None),
+  'conditional_batch': (None, normalization.conditional_batch),
+}
+# At a discriminator's input, and at its output.
+DISCRIMINATOR_LABELS = {
+  'none': (None, None),
+  'planes': (conditional.join_planes, None),
+  'embedding': (conditional.join_embedding, None),
+  'projection': (None, conditional.project),
+  'auxiliary': (None, conditional.classify),
+}
 LATENTS = {'normal': latents.normal, 'uniform': latents.uniform}
-LOSSES = {'non_saturating': adversarial.NON_SATURATING, 'saturating': adversarial.SATURATING}
-OPTIMIZERS = {'adam': optax.adam}
+OPTIMIZERS = {'adam': optimizers.adam, 'adamw': optimizers.adamw, 'rmsprop': optimizers.rmsprop, 'sgd': optimizers.sgd}
+DECAYS = {'constant': optimizers.constant, 'linear': optimizers.linear, 'cosine': optimizers.cosine}
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+_REFERENCE_SIZE = 64  # Examples of virtual batch normalisation's fixed batch.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +81,9 @@ class Model:
 
   generator, discriminator: modules without parameters.
   latents: keys [B] -> z [B, Z].
+  num_classes: of the labels that the networks ask for; None: they ask for none.
+  labels: indices of samples [B] -> their labels, int32 [B], or None.
+  sees_labels: whether the discriminator's features depend on labels.
   create: key -> GANState before the first update.
   """
 
@@ -42,87 +91,164 @@ class Model:
   discriminator: nn.Module
   latents: Callable
   latent_size: int
+  num_classes: int | None
+  labels: Callable
+  sees_labels: bool
   create: Callable[[jax.Array], GANState]
 
 
-def build_model(config: ConfigDict, shape: tuple[int, ...]) -> Model:
-  """The networks of a config for examples of `shape`, (*spatial, C)."""
-  dtype = look_up(PRECISIONS, config.precision, 'config.precision')
-  initialization = look_up(INITIALIZATIONS, config.initialization, 'config.initialization')
-  generator = look_up(GENERATORS, config.generator.name, 'config.generator.name')(
-    shape=tuple(shape),
-    norm=_norm(config, 'batch', initialization, dtype),
-    norm_before_reshape=config.generator.norm_before_reshape,
-    **_layers(config.generator, initialization, dtype),
-  )
-  discriminator = look_up(DISCRIMINATORS, config.discriminator.name, 'config.discriminator.name')(
-    norm=_norm(config, config.discriminator.normalization, initialization, dtype),
-    dropout=config.discriminator.dropout,
-    **_layers(config.discriminator, initialization, dtype),
-  )
-  for player in (generator, discriminator):
-    dcgan.base_shape(shape, player.strides)
+def build_model(config: ConfigDict, shape: tuple[int, ...], classes: int | None = None) -> Model:
+  """The networks of a config for examples of `shape`, (*spatial, C), which have `classes` classes, or no labels."""
+  num_classes = _num_classes(config, classes)
   draw = look_up(LATENTS, config.generator.latents, 'config.generator.latents')
+  draw = functools.partial(draw, latent_size=config.generator.latent_size)
+  generator = _generator(config, tuple(shape), num_classes)
+  if config.generator.normalization == 'virtual_batch':
+    keys = jax.random.split(jax.random.key(config.seed), _REFERENCE_SIZE)
+    generator = normalization.WithReference(generator, draw(keys), num_classes)
+  discriminator = _discriminator(config, tuple(shape), num_classes)
   create = functools.partial(
     create_state,
     generator=generator,
     discriminator=discriminator,
-    optimizers=(_optimizer(config.generator.optimizer), _optimizer(config.discriminator.optimizer)),
+    optimizers=(
+      _optimizer(config, config.generator.optimizer, steps=config.steps),
+      _optimizer(
+        config,
+        config.discriminator.optimizer,
+        steps=config.steps * config.tricks.discriminator_turns,
+        weight_clip=config.tricks.weight_clip,
+      ),
+    ),
     latent_size=config.generator.latent_size,
     shape=tuple(shape),
   )
   return Model(
     generator=generator,
     discriminator=discriminator,
-    latents=functools.partial(draw, latent_size=config.generator.latent_size),
+    latents=draw,
     latent_size=config.generator.latent_size,
+    num_classes=num_classes,
+    labels=sample.no_labels if num_classes is None else functools.partial(sample.every_class, num_classes=num_classes),
+    sees_labels=config.tricks.discriminator_labels in ('planes', 'embedding'),
     create=create,
   )
 
 
-def build_game(config: ConfigDict, model: Model) -> step.Game:
-  """The functions a training step is made of."""
-  flip = augment.flip if config.data.flip else augment.unchanged
-  return step.Game(
-    latents=model.latents,
-    prepare=lambda keys, examples: flip(keys, images.to_float(examples)),
-    augment=augment.unchanged,
-    loss=look_up(LOSSES, config.loss, 'config.loss'),
-    generator_fakes=step.reuse_fakes if config.reuse_fakes else step.redraw_fakes,
-    averaging_decay=averaging_decay(
-      config.batch_size,
-      half_life=config.generator.averaging.half_life,
-      ramp_up=config.generator.averaging.ramp_up,
-    ),
+def _num_classes(config: ConfigDict, classes: int | None) -> int | None:
+  if config.tricks.generator_labels == 'none':
+    return None
+  if classes is None:
+    raise ConfigError(
+      f"config.tricks.generator_labels is '{config.tricks.generator_labels}', and {config.data.source} has no labels; "
+      "take a labelled data set, or 'none' for both players"
+    )
+  return classes
+
+
+def _generator(config: ConfigDict, shape: tuple[int, ...], num_classes: int | None) -> nn.Module:
+  tricks, player = config.tricks, config.generator
+  make_input, own_norm = look_up(GENERATOR_LABELS, tricks.generator_labels, 'config.tricks.generator_labels')
+  norm = _norm(config, player, 'generator')
+  if own_norm is not None:
+    norm = functools.partial(own_norm, num_classes=num_classes, **norm.keywords)
+  return _network(
+    GENERATORS,
+    config,
+    'generator',
+    shape=shape,
+    norm=norm,
+    norm_before_reshape=player.norm_before_reshape,
+    conv=look_up(UPSAMPLINGS, tricks.upsampling, 'config.tricks.upsampling'),
+    conditioning=conditional.UNCONDITIONAL._replace(**({'at_input': make_input(num_classes)} if make_input else {})),
   )
 
 
-def _layers(player: ConfigDict, initialization: initializers.Initialization, dtype: Any) -> Mapping[str, Any]:
-  widths = tuple(player.widths)
-  return {
+def _discriminator(config: ConfigDict, shape: tuple[int, ...], num_classes: int | None) -> nn.Module:
+  tricks, player = config.tricks, config.discriminator
+  at_input, at_output = look_up(DISCRIMINATOR_LABELS, tricks.discriminator_labels, 'config.tricks.discriminator_labels')
+  conditioning = conditional.UNCONDITIONAL
+  if at_input is not None:
+    conditioning = conditioning._replace(at_input=at_input(num_classes))
+  if at_output is not None:
+    options = {
+      'initialization': look_up(INITIALIZATIONS, config.initialization, 'config.initialization'),
+      'spectral_norm': 'discriminator' in tricks.spectral_norm,
+    }
+    conditioning = conditioning._replace(at_output=at_output(num_classes, **options))
+  return _network(
+    DISCRIMINATORS,
+    config,
+    'discriminator',
+    norm=_norm(config, player, 'discriminator'),
+    dropout=player.dropout,
+    minibatch=look_up(MINIBATCHES, tricks.minibatch, 'config.tricks.minibatch'),
+    conditioning=conditioning,
+  )
+
+
+# Options that not every network takes, the key that sets each, and its value that asks for nothing.
+_OPTIONAL = {
+  'norm_before_reshape': ('generator.norm_before_reshape', False),
+  'dropout': ('discriminator.dropout', 0.0),
+  'conv': ('tricks.upsampling', convolution.ConvTranspose),
+  'strides': ('strides', None),
+  'kernel_size': ('kernel_size', None),
+}
+
+
+def _network(table: Mapping[str, Any], config: ConfigDict, player: str, **options: Any) -> nn.Module:
+  """A network of the table with the options it takes; refuses those that would be without effect."""
+  name, initialization = config[player].name, look_up(INITIALIZATIONS, config.initialization, 'config.initialization')
+  make = look_up(table, name, f'config.{player}.name')
+  widths = tuple(config[player].widths)
+  options |= {
     'widths': widths,
-    'strides': strides_of(widths, player.strides),
-    'kernel_size': player.kernel_size,
+    'strides': strides_of(widths, config[player].strides),
+    'kernel_size': config[player].kernel_size,
     # A slope of 0 is ReLU.
-    'activation': functools.partial(nn.leaky_relu, negative_slope=player.negative_slope),
-    'bias': player.bias,
+    'activation': functools.partial(nn.leaky_relu, negative_slope=config[player].negative_slope),
+    'bias': config[player].bias,
     'initialization': initialization,
-    'dtype': dtype,
+    'spectral_norm': player in config.tricks.spectral_norm,
+    'dtype': look_up(PRECISIONS, config.precision, 'config.precision'),
   }
+  fields = {field.name for field in dataclasses.fields(make)}
+  for option in options.keys() - fields:
+    key, off = _OPTIONAL[option]
+    if off is not None and options[option] != off:
+      raise ConfigError(f"config.{key} has no effect on the {player} '{name}'; leave it as in configs/cifar10.py")
+  return make(**{option: value for option, value in options.items() if option in fields})
 
 
-def _norm(config: ConfigDict, name: str, initialization: initializers.Initialization, dtype: Any) -> Callable | None:
-  norm = look_up(NORMALIZATIONS, name, 'normalization')
-  return norm and functools.partial(
-    norm,
-    momentum=config.batch_norm.decay,
-    epsilon=config.batch_norm.epsilon,
-    axis_name=parallel.AXIS,
-    scale_init=initialization.gains,
-    dtype=dtype,
+def _norm(config: ConfigDict, player: ConfigDict, name: str) -> Callable | None:
+  norm = look_up(NORMALIZATIONS, player.normalization, f'config.{name}.normalization')
+  options = {
+    'epsilon': config.batch_norm.epsilon,
+    'gains': look_up(INITIALIZATIONS, config.initialization, 'config.initialization').gains,
+    'dtype': look_up(PRECISIONS, config.precision, 'config.precision'),
+  }
+  if player.normalization == 'batch':
+    options |= {'decay': config.batch_norm.decay, 'axis_name': parallel.AXIS}
+  if player.normalization == 'virtual_batch':
+    options |= {'reference_size': _REFERENCE_SIZE}
+  return norm and functools.partial(norm, **options)
+
+
+def _optimizer(
+  config: ConfigDict, optimizer: ConfigDict, *, steps: int, weight_clip: float | None = None
+) -> optax.GradientTransformation:
+  tricks = config.tricks
+  rate = optimizers.learning_rate_schedule(
+    optimizer.learning_rate,
+    decay=look_up(DECAYS, tricks.decay, 'config.tricks.decay'),
+    steps=steps,
+    warm_up=tricks.warm_up,
   )
-
-
-def _optimizer(optimizer: ConfigDict) -> optax.GradientTransformation:
   make = look_up(OPTIMIZERS, optimizer.name, 'optimizer')
-  return make(optimizer.learning_rate, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.epsilon)
+  return optimizers.constrain(
+    make(rate, b1=optimizer.b1, b2=optimizer.b2, epsilon=optimizer.epsilon, weight_decay=tricks.weight_decay),
+    clip_value=tricks.gradient_clip_value,
+    clip_norm=tricks.gradient_clip_norm,
+    weight_clip=weight_clip,
+  )

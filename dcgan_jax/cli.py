@@ -85,6 +85,10 @@ def sample(argv: list[str]) -> None:
   parser.add_argument('--seed', type=_whole_number(0), default=0, help='of the draw (%(default)s)')
   parser.add_argument('--step', type=_whole_number(0), help='of the checkpoint; default: the newest')
   parser.add_argument(
+    '--class', type=_whole_number(0), dest='label', metavar='N',
+    help='of a run with labels: samples of class N; default: each class in turn, a column of the grid each',
+  )  # fmt: skip
+  parser.add_argument(
     '--out', type=pathlib.Path, default=pathlib.Path('samples.png'),
     help='a .png (grid), an .npz (uint8 [N, H, W, C] under "images") or a folder of PNGs (%(default)s)',
   )  # fmt: skip
@@ -95,8 +99,10 @@ def sample(argv: list[str]) -> None:
   from dcgan_jax import sample as samples
 
   restored = run.load(args.workdir, step=args.step)
-  samples.save(args.out, restored.sample(args.num, seed=args.seed))
-  print(f'{args.num} samples of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')
+  columns = restored.num_classes if args.label is None else None
+  samples.save(args.out, restored.sample(args.num, seed=args.seed, label=args.label), columns=columns)
+  what = '' if args.label is None else f' of class {args.label}'
+  print(f'{args.num} samples{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')
 
 
 def evaluate(argv: list[str]) -> None:
@@ -236,7 +242,7 @@ def _parse_config(path: str | None, directory: pathlib.Path | None, overrides: l
   values = flags.FlagValues()
   if path is None and directory is not None and (directory / 'config.json').exists():
     argv = ['launch.py', *overrides]
-    config = ConfigDict(_with_placeholders(workdir.read(directory, 'config.json')))
+    config = ConfigDict(_with_placeholders(workdir.read_config(directory)))
     config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
   else:
     path = path or str(DEFAULT_CONFIG)

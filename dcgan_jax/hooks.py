@@ -163,13 +163,13 @@ def save_checkpoint(checkpoints: Checkpoints, finite_check: FiniteCheck) -> Call
 
 
 def save_samples(
-  directory: pathlib.Path, draw: Callable[[dict], np.ndarray], shape: tuple[int, ...]
+  directory: pathlib.Path, draw: Callable[[dict], np.ndarray], shape: tuple[int, ...], *, columns: int | None
 ) -> Callable[[int, GANState], None]:
   """An action that draws from the averaged generator, always from the same latents, into <step>.png (or .npz)."""
   suffix = 'png' if sample.is_image(shape) else 'npz'
 
   def act(step: int, state: GANState) -> None:
-    sample.save(directory / f'{step:08d}.{suffix}', draw(state.averaged))
+    sample.save(directory / f'{step:08d}.{suffix}', draw(state.averaged), columns=columns)
 
   return act
 

@@ -79,6 +79,11 @@ def average_over_devices(tree: Any) -> Any:
   return lax.pmean(tree, AXIS)
 
 
+def gather_from_devices(x: jax.Array) -> jax.Array:
+  """The whole batch [B, ...] in the order of its examples, of which this device has x [b, ...]."""
+  return lax.all_gather(x, AXIS, tiled=True)
+
+
 def global_example_indices(examples_per_device: int) -> jax.Array:
   """Positions of this device's examples in the global batch, int32 [examples_per_device]."""
   return lax.axis_index(AXIS) * examples_per_device + jnp.arange(examples_per_device)

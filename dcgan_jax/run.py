@@ -1,5 +1,6 @@
 """A trained run in Python: load it, draw from it, look through its discriminator's eyes."""
 
+import functools
 import itertools
 import os
 import pathlib
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 from dcgan_jax import build, build_data, build_model, images, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.errors import DataError
+from dcgan_jax.errors import ConfigError, DataError
 from dcgan_jax.state import GANState
 from dcgan_jax.validate import validate
 
@@ -26,6 +27,7 @@ class Run:
     config: the run's config.
     step: updates the state has seen.
     shape: of an example, (*spatial, C).
+    num_classes: of the labels that the networks take; None of an unconditional run.
     state: everything that was saved.
   """
 
@@ -33,37 +35,67 @@ class Run:
     self.config = config
     self.step = int(state.step)
     self.shape = shape
+    self.num_classes = model.num_classes
     self.state = state
     self._model = model
     self._generate = sample.compile_generate(model.generator)
-    self._judge = jax.jit(
-      lambda variables, x: model.discriminator.apply(
-        variables, x, train=False, keys=jax.random.split(jax.random.key(0), x.shape[0])
-      )
-    )
 
-  def sample(self, num: int, *, seed: int = 0, batch_size: int = 64, live: bool = False) -> np.ndarray:
-    """Draws uint8 [num, *shape]; sample i is a function of (seed, i) alone.
+    def judge(variables, x):
+      labels, keys = jnp.zeros(x.shape[0], jnp.int32), jax.random.split(jax.random.key(0), x.shape[0])
+      return model.discriminator.apply(variables, x, labels, train=False, keys=keys)
+
+    self._judge = jax.jit(judge)
+
+  def sample(
+    self, num: int, *, seed: int = 0, label: int | None = None, batch_size: int = 64, live: bool = False
+  ) -> np.ndarray:
+    """Draws uint8 [num, *shape]; sample i is a function of (seed, i), and the label, alone.
 
     Args:
       num: how many.
       seed: of the draw.
+      label: of all samples of a run with labels; None is each class in turn, i mod num_classes.
       batch_size: examples at a time; no effect on the result.
       live: from the generator as the last update left it, and not from the averaged one.
-    """
-    variables = self.state.generator.variables if live else self.state.averaged
-    return sample.draw(self._generate, variables, self._model.latents, num=num, seed=seed, batch_size=batch_size)
-
-  def generate(self, z: Any) -> np.ndarray:
-    """Maps latents [B, Z] to examples in [-1, 1], [B, *shape], by the averaged generator.
 
     Raises:
-      DataError: z is not [B, Z].
+      ConfigError: a label where there are none, or one that does not exist.
+    """
+    if label is not None and self.num_classes is None:
+      raise ConfigError(f'This run was trained without labels, so it has no class {label} to draw from')
+    if label is not None and not 0 <= label < self.num_classes:
+      raise ConfigError(f'No class {label}; this run has the classes 0 to {self.num_classes - 1}')
+    variables = self.state.generator.variables if live else self.state.averaged
+    labels = self._model.labels if label is None else functools.partial(sample.one_class, label=label)
+    return sample.draw(
+      self._generate, variables, self._model.latents, num=num, seed=seed, labels=labels, batch_size=batch_size
+    )
+
+  def generate(self, z: Any, labels: Any = None) -> np.ndarray:
+    """Maps latents [B, Z] to examples in [-1, 1], [B, *shape], by the averaged generator.
+
+    Args:
+      z: [B, Z].
+      labels: [B], of a run with labels.
+
+    Raises:
+      DataError: z is not [B, Z], or the labels are not [B] of classes that exist.
     """
     z = np.asarray(z, np.float32)
     if z.ndim != 2 or z.shape[1] != self._model.latent_size:
       raise DataError(f'z has the shape {z.shape}; expected [B, {self._model.latent_size}]')
-    return np.asarray(self._generate(self.state.averaged, z))
+    if self.num_classes is None and labels is None:
+      return np.asarray(self._generate(self.state.averaged, z))
+    if self.num_classes is None:
+      raise DataError('This run was trained without labels; generate(z) takes z alone')
+    labels = np.asarray([] if labels is None else labels)
+    fits = labels.shape == z.shape[:1] and np.issubdtype(labels.dtype, np.integer)
+    if not fits or not ((labels >= 0) & (labels < self.num_classes)).all():
+      raise DataError(
+        f'The labels have the shape {labels.shape} and the type {labels.dtype}; '
+        f'expected whole numbers [{len(z)}] from 0 to {self.num_classes - 1}'
+      )
+    return np.asarray(self._generate(self.state.averaged, z, labels.astype(np.int32)))
 
   def evaluate(
     self,
@@ -124,9 +156,15 @@ class Run:
 
     Raises:
       DataError: the examples are not of the run's shape.
+      ConfigError: the discriminator sees labels, so that its features are not of the image alone.
 
     References: Radford et al. 2016, section 5.1.
     """
+    if self._model.sees_labels:
+      raise ConfigError(
+        'The discriminator of this run sees labels at its input, so its features are not of the image alone; '
+        "train with config.tricks.discriminator_labels 'projection', 'auxiliary' or 'none'"
+      )
     examples = np.asarray(examples)
     if examples.shape[1:] != self.shape:
       raise DataError(f'The examples have the shape {examples.shape}; expected [B, {", ".join(map(str, self.shape))}]')
@@ -169,10 +207,11 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
     CheckpointError: no run, no checkpoint, or a damaged one.
   """
   directory = pathlib.Path(directory).expanduser()
-  config = build_data.with_data_dir(ConfigDict(workdir.read(directory, 'config.json')), data_dir).lock()
+  config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())
-  shape = tuple(workdir.read(directory, 'run.json')['shape'])
-  model = build_model.build_model(config, shape)
+  described = {'classes': None} | workdir.read(directory, 'run.json')
+  shape = tuple(described['shape'])
+  model = build_model.build_model(config, shape, described['classes'])
   abstract = jax.eval_shape(model.create, jax.random.key(0))
   checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -13,8 +13,11 @@ from dcgan_jax.errors import ConfigError
 
 
 def compile_generate(generator: nn.Module) -> Callable:
-  """Makes generate(variables, z [B, Z]) -> examples in [-1, 1], [B, *shape], by the moving statistics."""
-  return jax.jit(lambda variables, z: generator.apply(variables, z, train=False))
+  """Makes generate(variables, z [B, Z], labels [B] or None) -> examples in [-1, 1], [B, *shape].
+
+  Normalisation is by the moving statistics.
+  """
+  return jax.jit(lambda variables, z, labels=None: generator.apply(variables, z, labels, train=False))
 
 
 def draw_latents(latents: Callable, *, num: int, seed: int, first: int = 0) -> np.ndarray:
@@ -30,8 +33,30 @@ def draw_latents(latents: Callable, *, num: int, seed: int, first: int = 0) -> n
   return np.asarray(latents(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), indices)))
 
 
+def no_labels(indices: np.ndarray) -> None:
+  """Of an unconditional generator's samples."""
+  del indices
+
+
+def every_class(indices: np.ndarray, *, num_classes: int) -> np.ndarray:
+  """Each class in turn: sample i has label i mod num_classes, int32."""
+  return (indices % num_classes).astype(np.int32)
+
+
+def one_class(indices: np.ndarray, *, label: int) -> np.ndarray:
+  """The same label for all samples, int32."""
+  return np.full(indices.shape, label, np.int32)
+
+
 def draw(
-  generate: Callable, variables: dict, latents: Callable, *, num: int, seed: int, batch_size: int = 64
+  generate: Callable,
+  variables: dict,
+  latents: Callable,
+  *,
+  num: int,
+  seed: int,
+  labels: Callable[[np.ndarray], np.ndarray | None] = no_labels,
+  batch_size: int = 64,
 ) -> np.ndarray:
   """Samples, uint8 [num, *shape].
 
@@ -41,13 +66,14 @@ def draw(
     latents: keys [B] -> z [B, Z].
     num: how many.
     seed: of the draw, from 0.
+    labels: indices of samples [B] -> their labels, int32 [B].
     batch_size: examples at a time; no effect on the result. The last batch is filled up, so that one program is
       compiled.
   """
   batches = []
   for first in range(0, num, batch_size):
     z = draw_latents(latents, num=batch_size, seed=seed, first=first)
-    batches.append(images.to_uint8(generate(variables, z)))
+    batches.append(images.to_uint8(generate(variables, z, labels(np.arange(first, first + batch_size)))))
   return np.concatenate(batches)[:num]
 
 
@@ -56,8 +82,13 @@ def is_image(shape: tuple[int, ...]) -> bool:
   return len(shape) == 3 and shape[-1] in (1, 3)
 
 
-def save(path: pathlib.Path, examples: np.ndarray) -> None:
+def save(path: pathlib.Path, examples: np.ndarray, *, columns: int | None = None) -> None:
   """Writes uint8 examples [N, *shape] as the path says: a PNG grid, an .npz ('images'), or a folder of PNGs.
+
+  Args:
+    path: its suffix says which.
+    examples: uint8 [N, *shape].
+    columns: of a grid; None makes it as square as it can be.
 
   Raises:
     ConfigError: a suffix that is none of these, or pictures asked of examples that are no images.
@@ -70,7 +101,7 @@ def save(path: pathlib.Path, examples: np.ndarray) -> None:
   if path.suffix == '.npz':
     np.savez_compressed(path, images=examples)
   elif path.suffix == '.png':
-    images.save_png(path, images.grid(examples))
+    images.save_png(path, images.grid(examples, columns=columns))
   else:
     path.mkdir(exist_ok=True)
     for i, example in enumerate(examples):

@@ -54,13 +54,13 @@ def create_state(
     shape: of an example, (*spatial, C).
   """
   generator_key, discriminator_key = jax.random.split(key)
-  z, x = jnp.zeros((1, latent_size)), jnp.zeros((1, *shape))
+  z, x, labels = jnp.zeros((1, latent_size)), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32)
   players = [
-    _network_state(generator, optimizers[0], generator.init(generator_key, z, train=False)),
+    _network_state(generator, optimizers[0], generator.init(generator_key, z, labels, train=False)),
     _network_state(
       discriminator,
       optimizers[1],
-      discriminator.init(discriminator_key, x, train=False, keys=discriminator_key[None]),
+      discriminator.init(discriminator_key, x, labels, train=False, keys=discriminator_key[None]),
     ),
   ]
   return GANState(

@@ -35,7 +35,19 @@ BOOLEAN = Rule('True or False', lambda v: isinstance(v, bool))
 TEXT = Rule('a name', lambda v: isinstance(v, str) and v != '')
 WIDTHS = Rule('a tuple of whole numbers from 1, such as (256, 128, 64)', _is_whole_numbers)
 CHANNELS = Rule('1 (grey) or 3 (RGB)', lambda v: v in (1, 3) and _is_integer(v))
-KERNEL_SIZE = Rule('a whole number from 2', lambda v: _is_integer(v) and v >= 2)
+KERNEL_SIZE = Rule(
+  'a whole number from 2, or a tuple of whole numbers from 1, one for each width',
+  lambda v: (_is_integer(v) and v >= 2) or _is_whole_numbers(v),
+)
+NAMES = Rule(
+  "a tuple of names such as ('color', 'cutout'), or () for none",
+  lambda v: isinstance(v, (tuple, list)) and all(isinstance(name, str) for name in v),
+)
+PLAYERS = Rule(
+  "a tuple of 'generator' and 'discriminator', or () for none",
+  lambda v: isinstance(v, (tuple, list)) and set(v) <= {'generator', 'discriminator'},
+)
+PROBABILITY = Rule('a number from 0 to 1', lambda v: _is_number(v) and 0 <= v <= 1)
 
 
 def _or_none(rule: Rule) -> Rule:
@@ -43,6 +55,40 @@ def _or_none(rule: Rule) -> Rule:
 
 
 _OPTIMIZER = {'name': TEXT, 'learning_rate': POSITIVE, 'b1': SHARE, 'b2': SHARE, 'epsilon': POSITIVE}
+
+# Each trick, and its value that leaves the game as Radford et al. 2016 play it.
+_TRICKS = {
+  'real_target': (PROBABILITY, 1.0),
+  'fake_target': (PROBABILITY, 0.0),
+  'flipped_labels': (SHARE, 0.0),
+  'r1': (NOT_NEGATIVE, 0.0),
+  'r2': (NOT_NEGATIVE, 0.0),
+  'gradient_penalty': (NOT_NEGATIVE, 0.0),
+  'dragan': (NOT_NEGATIVE, 0.0),
+  'consistency_real': (NOT_NEGATIVE, 0.0),
+  'consistency_fake': (NOT_NEGATIVE, 0.0),
+  'penalty_every': (COUNT, 1),
+  'weight_clip': (_or_none(POSITIVE), None),
+  'gradient_clip_value': (_or_none(POSITIVE), None),
+  'gradient_clip_norm': (_or_none(POSITIVE), None),
+  'spectral_norm': (PLAYERS, ()),
+  'minibatch': (TEXT, 'none'),
+  'feature_matching': (NOT_NEGATIVE, 0.0),
+  'instance_noise': (NOT_NEGATIVE, 0.0),
+  'instance_noise_steps': (COUNT, 10_000),
+  'augment': (NAMES, ()),
+  'discriminator_turns': (COUNT, 1),
+  'generator_batches': (COUNT, 1),
+  'decay': (TEXT, 'constant'),
+  'warm_up': (NATURAL, 0),
+  'weight_decay': (NOT_NEGATIVE, 0.0),
+  'upsampling': (TEXT, 'transposed'),
+  'generator_labels': (TEXT, 'none'),
+  'discriminator_labels': (TEXT, 'none'),
+  'auxiliary_weight': (POSITIVE, 1.0),
+}
+# Keys that runs of earlier versions lack, with the value that says what those versions did.
+ADDED = {'generator.normalization': 'batch'} | {f'tricks.{name}': off for name, (_, off) in _TRICKS.items()}
 
 RULES: dict[str, Any] = {
   'seed': NATURAL,
@@ -69,6 +115,7 @@ RULES: dict[str, Any] = {
     'strides': _or_none(WIDTHS),
     'kernel_size': KERNEL_SIZE,
     'negative_slope': NOT_NEGATIVE,
+    'normalization': TEXT,
     'norm_before_reshape': BOOLEAN,
     'bias': BOOLEAN,
     'optimizer': _OPTIMIZER,
@@ -89,6 +136,7 @@ RULES: dict[str, Any] = {
   'batch_norm': {'decay': SHARE, 'epsilon': POSITIVE},
   'loss': TEXT,
   'reuse_fakes': BOOLEAN,
+  'tricks': {name: rule for name, (rule, _) in _TRICKS.items()},
   'logging': {
     'scalars_every': COUNT,
     'samples_every': COUNT,
@@ -123,11 +171,23 @@ def validate(config: Mapping[str, Any]) -> None:
       raise ConfigError(f'config.{key} is {flat[key]!r}; expected {rule.expected}')
   for player in ('generator', 'discriminator'):
     _check_size(flat, player)
+  for makes_no_sense, reason in _COMBINATIONS:
+    if makes_no_sense(_Values(flat)):
+      raise ConfigError(reason)
 
 
 def strides_of(widths: tuple[int, ...], strides: tuple[int, ...] | None) -> tuple[int, ...]:
   """The strides of the layers: those given, or 2 for every width."""
   return tuple(strides) if strides is not None else (2,) * len(widths)
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+  """A config of an earlier version with the keys that came later, at the values that change nothing."""
+  values = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+  for key, value in ADDED.items():
+    group, _, name = key.partition('.')
+    values.setdefault(group, {}).setdefault(name, value)
+  return values
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
@@ -147,6 +207,12 @@ def _check_size(flat: dict[str, Any], player: str) -> None:
       f'config.{player}.strides has {len(strides)} entries and config.{player}.widths {len(widths)}; '
       'give one stride for each width, or None for 2 everywhere'
     )
+  kernel_size = flat[f'{player}.kernel_size']
+  if not _is_integer(kernel_size) and len(kernel_size) != len(widths):
+    raise ConfigError(
+      f'config.{player}.kernel_size has {len(kernel_size)} entries and config.{player}.widths {len(widths)}; '
+      'give one for each width, or one number for all'
+    )
   factor = math.prod(strides)
   if size is not None and size % factor:
     lower = size // factor * factor
@@ -155,3 +221,85 @@ def _check_size(flat: dict[str, Any], player: str) -> None:
       f'config.data.image_size is {size}, which the {len(widths)} layers of config.{player}.widths do not reach: '
       f'sizes are multiples of {factor}, for example {choices}; or change the number of widths'
     )
+
+
+class _Values:
+  """A flat config read by attribute: `tricks.r1` is `values.tricks_r1`."""
+
+  def __init__(self, flat: dict[str, Any]):
+    self.__dict__ = {key.replace('.', '_'): value for key, value in flat.items()}
+
+
+def _sees_batch(v: _Values) -> bool:
+  return v.discriminator_normalization == 'batch' or v.tricks_minibatch != 'none'
+
+
+def _is_penalized(v: _Values) -> bool:
+  return any((v.tricks_r1, v.tricks_r2, v.tricks_gradient_penalty, v.tricks_dragan))
+
+
+def _is_bounded(v: _Values) -> bool:
+  return v.tricks_weight_clip is not None or 'discriminator' in v.tricks_spectral_norm or _is_penalized(v)
+
+
+def _has_soft_targets(v: _Values) -> bool:
+  return (v.tricks_real_target, v.tricks_fake_target, v.tricks_flipped_labels) != (1.0, 0.0, 0.0)
+
+
+# Combinations that make no sense, and why.
+_COMBINATIONS: tuple[tuple[Callable[[_Values], bool], str], ...] = (
+  (
+    lambda v: v.loss == 'wasserstein' and not _is_bounded(v),
+    "config.loss is 'wasserstein', which a discriminator without bound makes arbitrarily small; bound it: "
+    "config.tricks.gradient_penalty 10, weight_clip 0.01, or spectral_norm with 'discriminator'",
+  ),
+  (
+    lambda v: _is_penalized(v) and _sees_batch(v),
+    'config.tricks.r1, r2, gradient_penalty and dragan bound the gradient at each example alone, and this '
+    "discriminator judges an example by its batch; set config.discriminator.normalization to 'layer' or 'none' and "
+    "config.tricks.minibatch to 'none'",
+  ),
+  (
+    lambda v: _has_soft_targets(v) and v.loss not in ('non_saturating', 'saturating', 'least_squares'),
+    'config.tricks.real_target, fake_target and flipped_labels are of losses that have targets; '
+    "set config.loss to 'non_saturating', 'saturating' or 'least_squares'",
+  ),
+  (
+    lambda v: v.tricks_fake_target >= v.tricks_real_target,
+    'config.tricks.fake_target is not below config.tricks.real_target, so nothing tells real from fake; '
+    'take for example 0.1 and 0.9',
+  ),
+  (
+    lambda v: v.tricks_weight_decay > 0 and 'adamw' not in (v.generator_optimizer_name, v.discriminator_optimizer_name),
+    "config.tricks.weight_decay acts in adamw alone; set the name of an optimizer to 'adamw'",
+  ),
+  (
+    lambda v: v.reuse_fakes and (v.tricks_discriminator_turns > 1 or v.tricks_generator_batches > 1),
+    'config.reuse_fakes needs as many fakes in both updates; set it to False, or '
+    'config.tricks.discriminator_turns and generator_batches to 1',
+  ),
+  (
+    lambda v: (v.tricks_generator_labels == 'none') != (v.tricks_discriminator_labels == 'none'),
+    'Labels help only where both players have them; set both config.tricks.generator_labels and '
+    'config.tricks.discriminator_labels, or neither',
+  ),
+  (
+    lambda v: v.tricks_generator_labels == 'conditional_batch' and v.generator_normalization != 'batch',
+    "config.tricks.generator_labels 'conditional_batch' is a batch normalisation; "
+    "set config.generator.normalization to 'batch'",
+  ),
+  (
+    lambda v: v.discriminator_normalization == 'virtual_batch',
+    "config.discriminator.normalization 'virtual_batch' is for generators, whose reference batch is a choice of z; "
+    "take 'layer' or 'instance'",
+  ),
+  (
+    lambda v: v.generator_normalization == 'instance' and v.generator_norm_before_reshape,
+    "config.generator.normalization 'instance' has no space to average over before the reshape; "
+    'set config.generator.norm_before_reshape to False',
+  ),
+  (
+    lambda v: v.tricks_warm_up >= v.steps,
+    'config.tricks.warm_up takes all of config.steps; make it shorter',
+  ),
+)

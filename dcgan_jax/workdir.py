@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcgan_jax.errors import CheckpointError
-from dcgan_jax.validate import flatten
+from dcgan_jax.validate import complete, flatten
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'data.threads', 'logging', 'evaluation')
@@ -48,22 +48,27 @@ def write(workdir: pathlib.Path, name: str, content: Mapping[str, Any]) -> None:
   part.replace(workdir / name)
 
 
-def describe_run(shape: tuple[int, ...]) -> dict[str, Any]:
-  """Content of run.json: the examples' shape, which loading needs and the config does not know, and the versions."""
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+  """The config of a run, with the keys that came after its version. Raises CheckpointError as `read` does."""
+  return complete(read(workdir, 'config.json'))
+
+
+def describe_run(shape: tuple[int, ...], classes: int | None) -> dict[str, Any]:
+  """Content of run.json: what loading needs of the data and the config does not know, and the versions."""
   versions = {'python': platform.python_version()}
   for library in _LIBRARIES:
     try:
       versions[library] = importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
       versions[library] = None
-  return {'shape': list(shape), 'versions': versions}
+  return {'shape': list(shape), 'classes': classes, 'versions': versions}
 
 
 def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
   """Raises CheckpointError where a run in `workdir` was started with another config, naming the keys."""
   if not (workdir / 'config.json').exists():
     return
-  old, new = dict(flatten(read(workdir, 'config.json'))), dict(flatten(_with_tuples(config)))
+  old, new = dict(flatten(read_config(workdir))), dict(flatten(_with_tuples(config)))
   changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
   changed = [key for key in changed if not any(key == may or key.startswith(f'{may}.') for may in MAY_CHANGE)]
   if changed:

@@ -14,8 +14,8 @@ import pytest
 from flax import linen as nn
 
 from dcgan_jax import augment, images, latents, step
-from dcgan_jax.models import dcgan, initializers
-from dcgan_jax.objectives import adversarial
+from dcgan_jax.models import dcgan, initializers, normalization
+from dcgan_jax.objectives import adversarial, gradient_penalty
 from dcgan_jax.optimizers import averaging_decay
 from dcgan_jax.parallel import AXIS
 from dcgan_jax.state import create_state
@@ -67,11 +67,17 @@ def tiny_state(create_tiny_state, key):
 @pytest.fixture(scope='session')
 def tiny_game():
   """Everything that uses randomness is on: dropout, flips of real images, flips before the discriminator."""
+  loss = adversarial.non_saturating(adversarial.targets())
   return step.Game(
     latents=functools.partial(latents.normal, latent_size=LATENT_SIZE),
     prepare=lambda keys, examples: augment.flip(keys, images.to_float(examples)),
-    augment=augment.flip,
-    loss=adversarial.NON_SATURATING,
+    labels=lambda batch: None,
+    augment=lambda keys, images, step: augment.flip(keys, images),
+    discriminator_loss=lambda keys, real, fake, labels: loss.discriminator(keys, real.logits, fake.logits),
+    penalty=gradient_penalty.none,
+    generator_loss=lambda fake, real, labels: loss.generator(fake.logits, lambda: real().logits),
+    turns=step.one_turn,
+    generator_share=step.same_share,
     generator_fakes=step.redraw_fakes,
     averaging_decay=averaging_decay(BATCH_SIZE, half_life=100.0, ramp_up=0.5),
   )
@@ -85,11 +91,11 @@ def tiny_batch():
 def _layers(activation):
   """What both networks share, normalised as build_model.py does it."""
   norm = functools.partial(
-    nn.BatchNorm,
-    momentum=0.9,
+    normalization.batch,
+    decay=0.9,
     epsilon=1e-5,
     axis_name=AXIS,
-    scale_init=initializers.DCGAN.gains,
+    gains=initializers.DCGAN.gains,
     dtype=jnp.float32,
   )
   return {

@@ -13,13 +13,12 @@ MAY_IMPORT = {
   'applications': {'images', 'latents', 'sample'},
   'augment': set(),
   'build': {
-    'build_data', 'build_model', 'checkpoint', 'data', 'hooks', 'metrics', 'parallel', 'sample', 'state', 'step',
-    'train', 'workdir',
+    'build_data', 'build_game', 'build_model', 'checkpoint', 'data', 'hooks', 'metrics', 'parallel', 'sample', 'state',
+    'step', 'train', 'workdir',
   },
   'build_data': {'data', 'metrics', 'sample'},
-  'build_model': {
-    'augment', 'images', 'latents', 'models', 'objectives', 'optimizers', 'parallel', 'state', 'step', 'validate',
-  },
+  'build_game': {'augment', 'build_model', 'images', 'objectives', 'optimizers', 'parallel', 'step'},
+  'build_model': {'latents', 'models', 'optimizers', 'parallel', 'sample', 'state', 'validate'},
   'checkpoint': {'state'},
   'cli': {'applications', 'build', 'images', 'metrics', 'parallel', 'run', 'sample', 'validate', 'workdir'},
   'data': {'images'},
@@ -35,12 +34,12 @@ MAY_IMPORT = {
   'run': {'build', 'build_data', 'build_model', 'checkpoint', 'images', 'sample', 'state', 'validate', 'workdir'},
   'sample': {'images', 'latents'},
   'state': set(),
-  'step': {'objectives', 'parallel', 'state'},
+  'step': {'parallel', 'state'},
   'train': {'hooks', 'parallel', 'state'},
   'validate': set(),
   'workdir': {'validate'},
 }  # fmt: skip
-BUILDERS = {'build', 'build_data', 'build_model'}
+BUILDERS = {'build', 'build_data', 'build_game', 'build_model'}
 ONE_IMPORTER = {
   'PIL': 'images', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
   'tensorflow_datasets': 'data.tfds',

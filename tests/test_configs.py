@@ -7,7 +7,7 @@ import jax
 import pytest
 import tensorflow_datasets as tfds
 
-from dcgan_jax import build_data, build_model
+from dcgan_jax import build_data, build_game, build_model
 from dcgan_jax.validate import flatten, validate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
@@ -16,6 +16,8 @@ SHAPES |= {'npz': (32, 32, 3), 'folder': (64, 64, 3), 'celeb_a': (64, 64, 3)}
 SHAPES |= {'lsun_bedroom': (64, 64, 3), 'imagenet64': (64, 64, 3)}
 # Trainable parameters of generator and discriminator.
 SIZES = {
+  # 3.58 M and 5.86 M, as counted in the PyTorch original.
+  ('cifar10', 'sngan_cnn'): (3_575_363, 5_860_865),
   # Counted by PyTorch for examples/dcgan/main.py with its default arguments.
   ('cifar10', 'pytorch'): (3_576_704, 2_765_568),
   ('celeb_a', ''): (3_576_704, 2_765_568),
@@ -43,9 +45,9 @@ def test_config_is_valid_and_its_networks_fit_its_examples(name, variant):
   shape = SHAPES[name]
   if config.data.image_size:
     shape = (config.data.image_size, config.data.image_size, shape[-1])
-  model = build_model.build_model(config, shape)
+  model = build_model.build_model(config, shape, classes=10)
   state = jax.eval_shape(model.create, jax.random.key(0))
-  build_model.build_game(config, model)
+  build_game.build_game(config, model)
   count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   expected = SIZES.get((name, variant))
   assert expected in (None, (count(state.generator.params), count(state.discriminator.params)))
@@ -55,8 +57,8 @@ def test_there_is_a_config_for_each_data_set_and_each_has_a_shape_here():
   assert {path.stem for path in CONFIGS.glob('*.py')} == SHAPES.keys()
 
 
-def test_the_reference_has_at_most_sixty_keys():
-  assert len(dict(flatten(_load('cifar10', '').to_dict()))) <= 60
+def test_the_reference_has_at_most_sixty_keys_besides_the_tricks():
+  assert len([key for key in dict(flatten(_load('cifar10', '').to_dict())) if not key.startswith('tricks.')]) <= 60
 
 
 @pytest.mark.parametrize('name', sorted(SHAPES.keys() - {'cifar10'}))

@@ -12,14 +12,16 @@ from flax import linen as nn
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.models import dcgan, initializers
+from dcgan_jax.models import dcgan, initializers, normalization
 from dcgan_jax.parallel import AXIS
 
 LATENT_SIZE = 100
 OPTIONS = {
   'kernel_size': 4,
   'activation': nn.leaky_relu,
-  'norm': functools.partial(nn.BatchNorm, momentum=0.9, scale_init=initializers.DCGAN.gains),
+  'norm': functools.partial(
+    normalization.batch, decay=0.9, epsilon=1e-5, axis_name=None, gains=initializers.DCGAN.gains, dtype=jnp.float32
+  ),
   'bias': True,
   'initialization': initializers.DCGAN,
 }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dcgan_jax import build_model, parallel, step
+from dcgan_jax import build_game, build_model, parallel, step
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Preset -> variant, shape of an example.
@@ -39,7 +39,7 @@ def _gather(data, row):
 
 def _update(config, shape, *, count=lambda: None):
   model = build_model.build_model(config, shape)
-  game = build_model.build_game(config, model)
+  game = build_game.build_game(config, model)
 
   def train_step(*args):
     count()

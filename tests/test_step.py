@@ -14,7 +14,7 @@ from dcgan_jax import step
 from dcgan_jax.parallel import AXIS
 
 USES = ('prepare', 'latents', 'new_latents', 'augment_real', 'augment_fake', 'augment_generator')
-USES += ('real', 'fake', 'generator')
+USES += ('real', 'fake', 'generator', 'loss', 'penalty', 'critic')
 NETWORK = ('params', 'opt_state', 'batch_stats')
 
 
@@ -87,7 +87,10 @@ def plain_update(generator, discriminator, state, examples, key):
     real_logits, batch_stats = judge(params, batch_stats, flip('augment_real', real), 'real')
     fake_logits, batch_stats = judge(params, batch_stats, flip('augment_fake', fakes), 'fake')
     loss = -jnp.mean(jnp.log(jax.nn.sigmoid(real_logits)) + jnp.log(1 - jax.nn.sigmoid(fake_logits)))
-    return loss, (batch_stats, {'loss': loss, 'real_logits': real_logits.mean(), 'fake_logits': fake_logits.mean()})
+    return loss, (
+      batch_stats,
+      {'loss': loss, 'real_logits': real_logits.mean(), 'fake_logits': fake_logits.mean(), 'penalty': 0.0},
+    )
 
   gradients, (batch_stats, scalars) = jax.grad(discriminator_loss, has_aux=True)(state.discriminator.params)
   params, opt_state = descend(state.discriminator, gradients)

@@ -32,3 +32,5 @@ def normal_around_one(standard_deviation: float) -> Callable:
 DCGAN = Initialization(weights=nn.initializers.normal(0.02), gains=normal_around_one(0.02))
 # The defaults of Keras, which the TensorFlow tutorial leaves as they are.
 KERAS = Initialization(weights=nn.initializers.glorot_uniform(), gains=nn.initializers.ones)
+# Saxe et al. 2014; what spectrally normalised networks often start from (Brock et al. 2019).
+ORTHOGONAL = Initialization(weights=nn.initializers.orthogonal(), gains=nn.initializers.ones)
