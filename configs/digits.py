@@ -9,7 +9,7 @@ from configs import cifar10
 
 
 def get_config():
-  config = cifar10.get_config()
+  config = cifar10.reference()
   config.steps = 2000
   config.batch_size = 64
   config.data.source = 'digits'

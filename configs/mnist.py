@@ -9,7 +9,7 @@ from configs import cifar10
 
 
 def get_config(variant=''):
-  config = cifar10.get_config()
+  config = cifar10.reference()
   config.steps = 20_000
   config.data.source = 'tfds:mnist'
   config.data.image_size = 28

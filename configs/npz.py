@@ -9,7 +9,7 @@ from configs import cifar10
 
 
 def get_config():
-  config = cifar10.get_config()
+  config = cifar10.reference()
   config.data.source = 'npz:data/images.npz'
   config.data.image_size = None  # as the arrays are
   return config

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from configs import cifar10
 from dcgan_jax import build_game, build_model, step
@@ -91,8 +91,8 @@ def make_config(overrides, **others):
 
 
 @functools.cache
-def play(name, *, devices=1, steps=2):
-  """The state after some steps of the small game with a trick; None: without."""
+def play(name, *, devices=1):
+  """States after one and two steps of the small game with a trick, or without (None); the update; its last scalars."""
   config = make_config(TRICKS[name] if name else {})
   validate(config.to_dict())
   model = build_model.build_model(config, SHAPE, CLASSES)
@@ -101,12 +101,10 @@ def play(name, *, devices=1, steps=2):
   images = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE * config.tricks.discriminator_turns, *SHAPE), np.uint8)
   batch = {'images': images, 'labels': np.arange(len(images), dtype=np.int32) % CLASSES}
   batch = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
-  key = jax.random.key(1)
-
-  def run(state):
-    return jax.lax.scan(lambda state, _: update(state, batch, key), state, length=steps)
-
-  return jax.jit(lambda key: run(model.create(key)))(jax.random.key(0))
+  update = jax.jit(lambda state, update=update: update(state, batch, jax.random.key(1)))
+  first, _ = update(jax.jit(model.create)(jax.random.key(0)))
+  second, scalars = update(first)
+  return first, second, update, scalars
 
 
 def weights(state):
@@ -115,8 +113,8 @@ def weights(state):
 
 @pytest.mark.parametrize('name', TRICKS)
 def test_a_trick_changes_the_game_and_stays_finite(name):
-  state, scalars = play(name)
-  plain, _ = play(None)
+  _, state, _, scalars = play(name)
+  _, plain, _, _ = play(None)
   assert all(np.isfinite(leaf).all() for leaf in [*weights(state), *jax.tree.leaves(scalars)])
   ours, theirs = weights(state), weights(plain)
   same_networks = [leaf.shape for leaf in ours] == [leaf.shape for leaf in theirs]
@@ -125,12 +123,21 @@ def test_a_trick_changes_the_game_and_stays_finite(name):
 
 @pytest.mark.parametrize('name', TRICKS)
 def test_a_trick_is_the_same_game_on_four_devices(name):
-  (one, one_scalars), (four, four_scalars) = play(name), play(name, devices=4)
+  (_, one, _, one_scalars), (_, four, _, four_scalars) = play(name), play(name, devices=4)
   # The states before: what an update changes must agree to a thousandth of it, and some.
   for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
     assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
   for scalar, value in one_scalars.items():
     assert_allclose(value, four_scalars[scalar], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', TRICKS)
+def test_a_trick_goes_on_from_a_state_that_left_the_device_bit_for_bit(name):
+  first, second, update, _ = play(name)
+  leaves, structure = jax.tree.flatten(first)
+  restored = structure.unflatten([jnp.asarray(np.array(leaf)) for leaf in leaves])
+  for ours, theirs in zip(jax.tree.leaves(update(restored)[0]), jax.tree.leaves(second), strict=True):
+    assert_array_equal(ours, theirs)
 
 
 def test_each_trick_of_the_reference_is_tried_here_and_off_in_the_reference_and_the_paper():

@@ -1,0 +1,180 @@
+"""What each idea is worth: a ladder of CIFAR-10 runs from plain DCGAN upwards, every number made by this script.
+
+    python benchmarks/ladder.py --weights INCEPTION.npz                    # at a size a CPU can afford
+    python benchmarks/ladder.py --size full --features 2048 --out DIR      # on a GPU: the configs as they are
+    python benchmarks/ladder.py --table                                    # only the table and the figure
+
+Runs are trained by launch.py in --workdir and measured at several checkpoints; a JSON for each goes to --out. Started
+again, it goes on where it was stopped: a run whose JSON exists is done, another one continues from its checkpoint.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# Quarters of the widths of the configs; the same shapes otherwise.
+DCGAN = {'generator.widths': (128, 64, 32), 'discriminator.widths': (32, 64, 128)}
+SNDCGAN = {'generator.widths': (128, 64, 32, 16), 'discriminator.widths': (16, 32, 32, 64, 64, 128, 128)}
+SIZES = {
+  'cpu': {'steps': 5000, 'samples': 2000, 'common': {'batch_size': 64, 'logging.samples_every': 1000}},
+  'full': {'steps': None, 'samples': 50_000, 'common': {}},
+}
+AVERAGED = {'generator.averaging.half_life': 50_000.0}
+HINGE = {'loss': 'hinge', 'discriminator.normalization': 'none', 'tricks.spectral_norm': ('discriminator',)}
+HINGE |= {
+  f'{player}.optimizer.{key}': v for player in ('generator', 'discriminator') for key, v in (('b1', 0.0), ('b2', 0.9))
+}
+# A run: the config's variant, the widths at a CPU's size, what it changes, and which generators are measured.
+RUNS = {
+  'dcgan': ('plain', DCGAN, {}, ('live', 'averaged')),
+  'dcgan_minibatch': ('plain', DCGAN, {'tricks.minibatch': 'discrimination'}, ('averaged',)),
+  'dcgan_noise': (
+    'plain', DCGAN, {'tricks.instance_noise': 0.5, 'tricks.instance_noise_steps': 5000}, ('averaged',),
+  ),
+  'dcgan_sn_hinge': ('plain', DCGAN, HINGE, ('averaged',)),
+  'dcgan_sn_hinge_diffaugment': (
+    'plain', DCGAN, HINGE | {'tricks.augment': ('color', 'translation', 'cutout')}, ('averaged',),
+  ),
+  'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED, ('live', 'averaged')),
+  'best': ('best', SNDCGAN, {}, ('averaged',)),
+}  # fmt: skip
+# In this order, so that what matters most is there first.
+ORDER = [(name, 0) for name in ('sngan_cnn', 'dcgan', 'dcgan_minibatch', 'dcgan_sn_hinge', 'dcgan_noise', 'best')]
+ORDER += [('dcgan_sn_hinge_diffaugment', 0)]
+ORDER += [(name, seed) for seed in (1, 2) for name in ('sngan_cnn', 'best')]
+MEASURED_AT = (2, 3, 4)  # quarters of the steps
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--size', choices=SIZES, default='cpu', help='of networks, batches and runs (%(default)s)')
+  parser.add_argument('--data', default='tfds:cifar10', help='as config.data.source (%(default)s)')
+  parser.add_argument('--features', default='768', help="Inception's (%(default)s)")
+  parser.add_argument('--weights', help="Inception's, a .pth or .npz; default: downloaded once")
+  parser.add_argument('--reference', default='test', help='split of the real images (%(default)s)')
+  parser.add_argument('--steps', type=int, help="of every run; default: the size's, or the config's")
+  parser.add_argument('--samples', type=int, help="for each measurement; default: the size's")
+  parser.add_argument('--runs', nargs='*', choices=RUNS, help='only these')
+  parser.add_argument('--workdir', type=pathlib.Path, default=pathlib.Path('runs/ladder'), help='of the runs')
+  parser.add_argument('--out', type=pathlib.Path, default=ROOT / 'benchmarks/results/ladder_cpu', help='of the JSONs')
+  parser.add_argument('--figure', type=pathlib.Path, help='a .png of the distances over the steps; needs matplotlib')
+  parser.add_argument('--table', action='store_true', help='train nothing: only the table and the figure')
+  args = parser.parse_args()
+  args.out.mkdir(parents=True, exist_ok=True)
+  for name, seed in [] if args.table else ORDER:
+    path = args.out / f'{name}_{seed}.json'
+    if not path.exists() and name in (args.runs or RUNS):
+      report = make_run(name, seed, args)
+      part = path.with_suffix('.part')
+      part.write_text(json.dumps(report, indent=2) + '\n')
+      part.replace(path)
+      print(table(args.out), flush=True)
+  print(table(args.out))
+  if args.figure:
+    draw(args.out, args.figure)
+
+
+def make_run(name, seed, args):
+  """Trains a run, measures its checkpoints, and returns what its JSON says."""
+  variant, widths, changes, generators = RUNS[name]
+  size = SIZES[args.size]
+  overrides = {'seed': seed, 'data.source': args.data, **size['common'], **changes}
+  overrides |= widths if args.size == 'cpu' else {}
+  steps = args.steps or size['steps']
+  if steps is None:
+    from configs import cifar10
+
+    steps = cifar10.get_config(variant).steps
+  quarter = steps // 4
+  overrides |= {'steps': 4 * quarter, 'logging.checkpoint_every': quarter, 'logging.checkpoints_kept': 4}
+  directory = args.workdir / f'{args.size}_{name}_{seed}'
+  command = [f'configs/cifar10.py:{variant}', *(f'--config.{key}={value}' for key, value in overrides.items())]
+  start = time.time()
+  train = [sys.executable, str(ROOT / 'launch.py'), '--workdir', str(directory), '--config', str(ROOT / command[0])]
+  subprocess.run([*train, *command[1:]], check=True)
+  seconds = time.time() - start
+  return {
+    'run': name,
+    'seed': seed,
+    'size': args.size,
+    'command': f'python launch.py --config {" ".join(command)}',
+    'machine': f'{platform.processor() or platform.machine()}, {os.cpu_count()} cores',
+    'seconds_of_training': round(seconds),
+    'measurements': measure(directory, [quarter * i for i in MEASURED_AT], generators, args),
+  }
+
+
+def measure(directory, steps, generators, args):
+  """Metrics of each checkpoint and generator."""
+  import dcgan_jax
+  from dcgan_jax import build
+
+  run = dcgan_jax.load(directory)
+  evaluator = build.build_evaluator(run.config, features=args.features, weights=args.weights, reference=args.reference)
+  measurements = []
+  for step in steps:
+    run = dcgan_jax.load(directory, step=step)
+    for generator in generators:
+      samples = run.sample(args.samples or SIZES[args.size]['samples'], live=generator == 'live')
+      metrics = evaluator.measure(samples, seed=0)
+      color = samples.mean((0, 1, 2)).round(1).tolist()
+      measurements.append({'step': step, 'generator': generator, 'mean_color': color, **metrics})
+      print(directory.name, step, generator, next(iter(metrics.items())), flush=True)
+  return measurements
+
+
+def rows(folder):
+  """(run, generator) -> for every seed the distances by step, {seed: {step: distance}}."""
+  found = {}
+  for path in sorted(folder.glob('*.json')):
+    report = json.loads(path.read_text())
+    for line in report['measurements']:
+      metric = next(key for key in line if key.startswith('fid'))
+      seeds = found.setdefault((report['run'], line['generator']), {})
+      seeds.setdefault(report['seed'], {})[line['step']] = line[metric]
+  return dict(sorted(found.items(), key=lambda item: (list(RUNS).index(item[0][0]), item[0][1] != 'live')))
+
+
+def table(folder):
+  """Markdown: best and final distance of every run, mean and range over its seeds."""
+  lines = ['| run | generator | seeds | best | final |', '|---|---|---|---|---|']
+  for (run, generator), seeds in rows(folder).items():
+    best = [min(distances.values()) for distances in seeds.values()]
+    final = [distances[max(distances)] for distances in seeds.values()]
+    cells = [_mean_and_range(values) for values in (best, final)]
+    lines.append(f'| `{run}` | {generator} | {len(seeds)} | {" | ".join(cells)} |')
+  return '\n'.join(lines)
+
+
+def _mean_and_range(values):
+  spread = f' ({min(values):.3f} to {max(values):.3f})' if len(values) > 1 else ''
+  return f'{sum(values) / len(values):.3f}{spread}'
+
+
+def draw(folder, path):
+  """The distances over the steps, a line for each seed."""
+  import matplotlib
+
+  matplotlib.use('Agg')
+  from matplotlib import pyplot
+
+  figure, axis = pyplot.subplots(figsize=(7, 4), layout='constrained')
+  for i, ((run, generator), seeds) in enumerate(rows(folder).items()):
+    for j, distances in enumerate(seeds.values()):
+      label = f'{run}, {generator}' if j == 0 else None
+      axis.plot(list(distances), list(distances.values()), marker='o', color=f'C{i}', label=label)
+  axis.set(xlabel='step', ylabel='Fréchet distance', ylim=(0, None))
+  axis.legend(fontsize='small')
+  figure.savefig(path, dpi=110)
+
+
+if __name__ == '__main__':
+  main()
