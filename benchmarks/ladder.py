@@ -15,7 +15,6 @@ import pathlib
 import platform
 import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,6 +27,7 @@ SIZES = {
   'full': {'steps': None, 'samples': 50_000, 'common': {}},
 }
 AVERAGED = {'generator.averaging.half_life': 50_000.0}
+FAST = {f'{player}.optimizer.learning_rate': 4e-4 for player in ('generator', 'discriminator')}
 HINGE = {'loss': 'hinge', 'discriminator.normalization': 'none', 'tricks.spectral_norm': ('discriminator',)}
 HINGE |= {
   f'{player}.optimizer.{key}': v for player in ('generator', 'discriminator') for key, v in (('b1', 0.0), ('b2', 0.9))
@@ -35,6 +35,8 @@ HINGE |= {
 # A run: the config's variant, the widths at a CPU's size, what it changes, and which generators are measured.
 RUNS = {
   'dcgan': ('plain', DCGAN, {}, ('live', 'averaged')),
+  'dcgan_fast': ('plain', DCGAN, FAST, ('averaged',)),
+  'dcgan_minibatch': ('plain', DCGAN, {'tricks.minibatch': 'discrimination'}, ('averaged',)),
   'dcgan_noise': (
     'plain', DCGAN, {'tricks.instance_noise': 0.5, 'tricks.instance_noise_steps': 5000}, ('averaged',),
   ),
@@ -43,13 +45,13 @@ RUNS = {
     'plain', DCGAN, HINGE | {'tricks.augment': ('color', 'translation', 'cutout')}, ('averaged',),
   ),
   'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED, ('live', 'averaged')),
-  'best': ('best', DCGAN, {}, ('averaged',)),
+  'dcgan_conditional': ('conditional', DCGAN, {}, ('averaged',)),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
-ORDER = [(name, 0) for name in ('sngan_cnn', 'dcgan', 'best', 'dcgan_sn_hinge', 'dcgan_noise')]
-ORDER += [('dcgan_sn_hinge_diffaugment', 0)]
-ORDER += [(name, seed) for seed in (1, 2) for name in ('sngan_cnn', 'best')]
-MEASURED_AT = (3, 4)  # quarters of the steps
+NAMES = ('dcgan', 'sngan_cnn', 'dcgan_minibatch', 'dcgan_noise', 'dcgan_fast', 'dcgan_sn_hinge')
+ORDER = [(name, 0) for name in (*NAMES, 'dcgan_sn_hinge_diffaugment', 'dcgan_conditional')]
+ORDER += [(name, seed) for seed in (1, 2) for name in ('sngan_cnn', 'dcgan')]
+MEASURED_AT = (2, 3, 4)  # quarters of the steps
 
 
 def main():
@@ -96,17 +98,14 @@ def make_run(name, seed, args):
   overrides |= {'steps': 4 * quarter, 'logging.checkpoint_every': quarter, 'logging.checkpoints_kept': 4}
   directory = args.workdir / f'{args.size}_{name}_{seed}'
   command = [f'configs/cifar10.py:{variant}', *(f'--config.{key}={value}' for key, value in overrides.items())]
-  start = time.time()
   train = [sys.executable, str(ROOT / 'launch.py'), '--workdir', str(directory), '--config', str(ROOT / command[0])]
   subprocess.run([*train, *command[1:]], check=True)
-  seconds = time.time() - start
   return {
     'run': name,
     'seed': seed,
     'size': args.size,
     'command': f'python launch.py --config {" ".join(command)}',
     'machine': f'{platform.processor() or platform.machine()}, {os.cpu_count()} cores',
-    'seconds_of_training': round(seconds),
     'measurements': measure(directory, [quarter * i for i in MEASURED_AT], generators, args),
   }
 

@@ -8,8 +8,7 @@ Variants, as `--config configs/cifar10.py:NAME`:
     pytorch  the PyTorch DCGAN example, which reads CIFAR-10 at 64 x 64: 3,576,704 and 2,765,568 parameters.
     feature_learning  the 3 x 3 networks whose discriminator the paper probed: 28,672 features (section 5.1).
     sngan_cnn  spectrally normalised, hinge loss: the recipe of the best published FID of such a generator, 17.81.
-    best     the reference with minibatch discrimination: the best of short runs on a CPU; long ones were not compared.
-    best_conditional  the same with labels: conditional batch normalisation and a projection discriminator.
+    conditional  the reference with labels: conditional batch normalisation and a projection discriminator.
 """
 
 import ml_collections
@@ -186,16 +185,11 @@ def sngan_cnn(config):
     player.optimizer.update(b1=0.0, b2=0.9)
 
 
-def best(config):
-  config.tricks.minibatch = 'discrimination'
-
-
-def best_conditional(config):
-  best(config)
+def conditional(config):
   config.tricks.update(generator_labels='conditional_batch', discriminator_labels='projection')
 
 
-VARIANTS = {'plain': lambda config: None, 'best': best, 'best_conditional': best_conditional} | {
+VARIANTS = {'plain': lambda config: None, 'conditional': conditional} | {
   '': lambda config: None,
   'paper': paper,
   'pytorch': pytorch,

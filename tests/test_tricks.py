@@ -90,6 +90,26 @@ def make_config(overrides, **others):
   return config.lock()
 
 
+@pytest.fixture(scope='module', params=TRICKS)
+def name(request):
+  """Tests of one trick run together, so that only its programs are in memory."""
+  yield request.param
+  play.cache_clear()
+  start.cache_clear()
+
+
+@pytest.fixture(scope='module')
+def plain():
+  return play(None)[1]
+
+
+@functools.cache
+def start(name):
+  """The state before the first step."""
+  model = build_model.build_model(make_config(TRICKS[name] if name else {}), SHAPE, CLASSES)
+  return jax.jit(model.create)(jax.random.key(0))
+
+
 @functools.cache
 def play(name, *, devices=1):
   """States after one and two steps of the small game with a trick, or without (None); the update; its last scalars."""
@@ -102,7 +122,7 @@ def play(name, *, devices=1):
   batch = {'images': images, 'labels': np.arange(len(images), dtype=np.int32) % CLASSES}
   batch = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
   update = jax.jit(lambda state, update=update: update(state, batch, jax.random.key(1)))
-  first, _ = update(jax.jit(model.create)(jax.random.key(0)))
+  first, _ = update(start(name))
   second, scalars = update(first)
   return first, second, update, scalars
 
@@ -111,17 +131,14 @@ def weights(state):
   return jax.tree.leaves((state.generator.params, state.discriminator.params))
 
 
-@pytest.mark.parametrize('name', TRICKS)
-def test_a_trick_changes_the_game_and_stays_finite(name):
+def test_a_trick_changes_the_game_and_stays_finite(name, plain):
   _, state, _, scalars = play(name)
-  _, plain, _, _ = play(None)
   assert all(np.isfinite(leaf).all() for leaf in [*weights(state), *jax.tree.leaves(scalars)])
   ours, theirs = weights(state), weights(plain)
   same_networks = [leaf.shape for leaf in ours] == [leaf.shape for leaf in theirs]
   assert not same_networks or max(np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True)) > 1e-6
 
 
-@pytest.mark.parametrize('name', TRICKS)
 def test_a_trick_is_the_same_game_on_four_devices(name):
   (_, one, _, one_scalars), (_, four, _, four_scalars) = play(name), play(name, devices=4)
   # The states before: what an update changes must agree to a thousandth of it, and some.
@@ -131,7 +148,6 @@ def test_a_trick_is_the_same_game_on_four_devices(name):
     assert_allclose(value, four_scalars[scalar], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', TRICKS)
 def test_a_trick_goes_on_from_a_state_that_left_the_device_bit_for_bit(name):
   first, second, update, _ = play(name)
   leaves, structure = jax.tree.flatten(first)
