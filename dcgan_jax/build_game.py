@@ -15,9 +15,9 @@ from dcgan_jax.objectives.classification import classification
 from dcgan_jax.optimizers import averaging_decay
 
 LOSSES = {
-  'non_saturating': lambda targets: adversarial.non_saturating(targets),
-  'saturating': lambda targets: adversarial.saturating(targets),
-  'least_squares': lambda targets: adversarial.least_squares(targets),
+  'non_saturating': adversarial.non_saturating,
+  'saturating': adversarial.saturating,
+  'least_squares': adversarial.least_squares,
   'hinge': lambda targets: adversarial.hinge(),
   'wasserstein': lambda targets: adversarial.wasserstein(),
   'relativistic_average': lambda targets: adversarial.relativistic_average(_mean),

@@ -43,8 +43,8 @@ NORMALIZATIONS = {
 }
 UPSAMPLINGS = {
   'transposed': convolution.ConvTranspose,
-  'nearest': functools.partial(upsampling.UpsampledConv, method='nearest'),
-  'bilinear': functools.partial(upsampling.UpsampledConv, method='bilinear'),
+  'nearest': functools.partial(upsampling.UpsampledConv, enlarge=upsampling.nearest),
+  'bilinear': functools.partial(upsampling.UpsampledConv, enlarge=upsampling.bilinear),
 }
 MINIBATCHES = {
   'none': None,
@@ -192,8 +192,6 @@ _OPTIONAL = {
   'norm_before_reshape': ('generator.norm_before_reshape', False),
   'dropout': ('discriminator.dropout', 0.0),
   'conv': ('tricks.upsampling', convolution.ConvTranspose),
-  'strides': ('strides', None),
-  'kernel_size': ('kernel_size', None),
 }
 
 
@@ -214,9 +212,8 @@ def _network(table: Mapping[str, Any], config: ConfigDict, player: str, **option
     'dtype': look_up(PRECISIONS, config.precision, 'config.precision'),
   }
   fields = {field.name for field in dataclasses.fields(make)}
-  for option in options.keys() - fields:
-    key, off = _OPTIONAL[option]
-    if off is not None and options[option] != off:
+  for option, (key, off) in _OPTIONAL.items():
+    if option not in fields and options.get(option, off) != off:
       raise ConfigError(f"config.{key} has no effect on the {player} '{name}'; leave it as in configs/cifar10.py")
   return make(**{option: value for option, value in options.items() if option in fields})
 

@@ -229,6 +229,8 @@ def test_unknown_tricks_are_refused_with_the_known_ones():
   config = make_config({'tricks.augment': ('colour',)})
   with pytest.raises(ConfigError, match="Unknown config.tricks.augment 'colour'; known: color, cutout, flip"):
     build_game.build_game(config, build_model.build_model(config, SHAPE))
+  with pytest.raises(ConfigError, match="Unknown config.tricks.upsampling 'nearset'.*Did you mean 'nearest'"):
+    build_model.build_model(make_config({'tricks.upsampling': 'nearset'}), SHAPE)
 
 
 def test_turns_have_the_same_examples_on_any_number_of_devices(key):

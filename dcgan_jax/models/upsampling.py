@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dcgan_jax.errors import look_up
 from dcgan_jax.models.convolution import Conv
 
 
@@ -27,9 +26,6 @@ def bilinear(x: jax.Array, stride: int) -> jax.Array:
   return jax.image.resize(x, (x.shape[0], *(size * stride for size in x.shape[1:-1]), x.shape[-1]), 'linear')
 
 
-METHODS = {'nearest': nearest, 'bilinear': bilinear}
-
-
 class UpsampledConv(nn.Module):
   """Enlarging, then a convolution of stride 1, [B, *spatial, C] -> [B, *(spatial * stride), features].
 
@@ -42,7 +38,7 @@ class UpsampledConv(nn.Module):
     use_bias: add one per feature.
     dtype: of activations; parameters are float32.
     kernel_init: of weights.
-    method: a name of METHODS.
+    enlarge: `nearest` or `bilinear`.
   """
 
   features: int
@@ -51,7 +47,7 @@ class UpsampledConv(nn.Module):
   use_bias: bool
   dtype: jnp.dtype
   kernel_init: Callable
-  method: str = 'nearest'
+  enlarge: Callable = nearest
 
   def setup(self):
     self.layer = Conv(self.features, self.kernel_size, 1, self.use_bias, self.dtype, self.kernel_init)
@@ -59,4 +55,4 @@ class UpsampledConv(nn.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """Enlarges x and convolves it."""
-    return self.layer(look_up(METHODS, self.method, 'method of upsampling')(x.astype(self.dtype), self.stride))
+    return self.layer(self.enlarge(x.astype(self.dtype), self.stride))
