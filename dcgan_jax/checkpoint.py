@@ -1,13 +1,21 @@
-"""Orbax save and restore of a GANState. The only module that imports Orbax."""
+"""Orbax save and restore of a GANState. The only module that imports Orbax.
+
+Orbax writes a checkpoint whole or not at all, but reads one with a flipped byte as if it were sound. So each carries a
+manifest: dtype, shape and sha256 of every tensor, checked when it is restored.
+"""
 
 import contextlib
+import hashlib
 import logging
 import pathlib
+import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
 
@@ -28,6 +36,7 @@ class Checkpoints:
     """
     # Orbax takes a relative path without a word and then loses the first checkpoint.
     self.directory = directory.absolute()
+    self._read_only = read_only
     # Of several processes only the first has checkpoints; Orbax would wait for the others.
     alone = {}
     if jax.process_count() > 1:
@@ -44,7 +53,7 @@ class Checkpoints:
         read_only=read_only,
         **alone,
       )
-      self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state',))
+      self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'manifest'))
     self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
   def latest_step(self) -> int | None:
@@ -52,15 +61,22 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def save(self, step: int, state: GANState) -> None:
-    """Starts to write the state of a step; a step that is there already stays as it is."""
+    """Starts to write the state of a step; a step that is there already stays as it is.
+
+    Raises:
+      CheckpointError: the disk is too full for it, or this one or the one before could not be written.
+    """
     if step in self._manager.all_steps():
       return
+    self._check_space(step, state)
     # The next update reuses the state's buffers while Orbax still writes in the background.
     copy = self._copy(state) if jax.process_count() == 1 else jax.device_get(state)
     tree = serialization.to_state_dict(copy)
+    items = {'state': ocp.args.StandardSave(tree), 'manifest': ocp.args.JsonSave(_manifest(tree))}
     try:
-      saved = self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(tree)), force=True)
+      saved = self._manager.save(step, args=ocp.args.Composite(**items), force=True)
     except Exception as error:
+      self._remove_unfinished()
       raise CheckpointError(f'Cannot save step {step} in {self.directory} ({_one_line(error)})') from error
     if not saved:
       raise CheckpointError(f'Orbax did not save step {step} in {self.directory}; is a later step there already?')
@@ -68,33 +84,97 @@ class Checkpoints:
   def restore(self, abstract: GANState, *, sharding: jax.sharding.Sharding, step: int | None = None) -> GANState:
     """Reads a checkpoint, whatever devices wrote it.
 
+    A newest checkpoint that is damaged is named on stderr and the one before it is read. It is never deleted: unless
+    `read_only`, it is set aside as `<step>.damaged`, so that the run can save that step again.
+
     Args:
       abstract: a GANState of shapes and dtypes, as `jax.eval_shape` gives it.
       sharding: where the values shall live.
-      step: which; None is the newest.
+      step: which; None is the newest that is sound.
 
     Raises:
-      CheckpointError: there is none, it is damaged, or it holds other networks or optimisers.
+      CheckpointError: there is none, all are damaged, or it holds other networks or optimisers.
     """
-    steps = sorted(self._manager.all_steps())
+    steps = sorted(self._manager.all_steps(), reverse=True)
     if not steps:
       raise CheckpointError(f'No checkpoint in {self.directory}; train first, or give the right --workdir')
     if step is not None and step not in steps:
-      raise CheckpointError(f'No checkpoint of step {step} in {self.directory}; there are {", ".join(map(str, steps))}')
+      known = ', '.join(map(str, reversed(steps)))
+      raise CheckpointError(f'No checkpoint of step {step} in {self.directory}; there are {known}')
     # Explicit shardings: without them Orbax asks for the very devices that wrote the checkpoint.
     target = jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
       serialization.to_state_dict(abstract),
     )
-    step = steps[-1] if step is None else step
+    damaged, problems = [], []
+    for candidate in steps if step is None else [step]:
+      try:
+        tree = self._read(candidate, target)
+      except _DamagedError as error:
+        damaged.append(candidate)
+        problems.append(error)
+        continue
+      self._set_aside(damaged, problems, candidate)
+      return serialization.from_state_dict(abstract, tree)
+    others = f'; nor is any other of {", ".join(map(str, damaged[1:]))}' if damaged[1:] else ''
+    raise CheckpointError(
+      f'The checkpoint of step {damaged[0]} in {self.directory} cannot be used ({problems[0]}){others}'
+    ) from problems[0]
+
+  def _read(self, step: int, target: dict) -> dict:
+    """The state of a step as nested dicts; raises CheckpointError for other networks and _DamagedError."""
+    # Checkpoints of earlier versions have none.
+    has_manifest = (self.directory / str(step) / 'manifest').exists()
     try:
-      args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-      tree = self._manager.restore(step, args=args)['state']
+      restore = ocp.args.Composite(manifest=ocp.args.JsonRestore())
+      manifest = self._manager.restore(step, args=restore)['manifest'] if has_manifest else None
+      if manifest is not None:
+        self._check_networks(step, _described(target), {path: line[:2] for path, line in manifest.items()})
+      tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))['state']
+    except CheckpointError:
+      raise
     except Exception as error:  # Orbax, TensorStore and JAX each raise their own.
+      what = 'damaged' if has_manifest else 'damaged, or of other networks'
+      raise _DamagedError(f'{what}: {_one_line(error)}') from error
+    changed = [path for path, line in _manifest(tree).items() if manifest is not None and line != manifest[path]]
+    if changed:
+      raise _DamagedError(f'damaged: {", ".join(changed[:3])}{" ..." * (len(changed) > 3)} not as written')
+    return tree
+
+  def _check_networks(self, step: int, asked: dict[str, list], found: dict[str, list]) -> None:
+    differ = [path for path in sorted(asked.keys() | found.keys()) if asked.get(path) != found.get(path)]
+    if differ:
+      show = lambda tensor: 'absent' if tensor is None else f'{tensor[0]} {tensor[1]}'
+      lines = [f'{path} {show(found.get(path))} -> {show(asked.get(path))}' for path in differ[:3]]
+      more = f' and {len(differ) - 3} more' if differ[3:] else ''
       raise CheckpointError(
-        f'The checkpoint of step {step} in {self.directory} is damaged or of other networks ({_one_line(error)})'
-      ) from error
-    return serialization.from_state_dict(abstract, tree)
+        f'The checkpoint of step {step} in {self.directory} is of other networks or optimizers '
+        f'({", ".join(lines)}{more}); restore it with the config that trained it'
+      )
+
+  def _set_aside(self, damaged: list[int], problems: list[Exception], used: int) -> None:
+    for step, problem in zip(damaged, problems, strict=True):
+      kept = self.directory / str(step)
+      if not self._read_only:
+        kept = next(path for i in range(10**6) if not (path := kept.with_name(f'{step}.damaged{i or ""}')).exists())
+        (self.directory / str(step)).rename(kept)
+      line = f'WARNING: the checkpoint of step {step} cannot be used ({problem}); going on from that of step {used}.'
+      print(f'{line} Nothing was deleted: it is {kept}', file=sys.stderr)
+    if damaged and not self._read_only:
+      self._manager.reload()
+
+  def _check_space(self, step: int, state: GANState) -> None:
+    needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(state)), shutil.disk_usage(self.directory).free
+    if free < needed:
+      raise CheckpointError(
+        f'Cannot save step {step}: the disk of {self.directory} is full, {needed / 1e6:.1f} MB are needed and '
+        f'{free / 1e6:.1f} MB free; make room, then the same command goes on from the checkpoint before'
+      )
+
+  def _remove_unfinished(self) -> None:
+    """Removes what a failed save left behind, which would keep a full disk full."""
+    for path in self.directory.glob('*.orbax-checkpoint-tmp*'):
+      shutil.rmtree(path, ignore_errors=True)
 
   def __enter__(self) -> 'Checkpoints':
     return self
@@ -107,9 +187,26 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
     except Exception as error:
+      self._remove_unfinished()
       raise CheckpointError(f'Cannot finish saving in {self.directory} ({_one_line(error)})') from error
     finally:
       self._manager.close()
+
+
+class _DamagedError(Exception):
+  """A checkpoint that is not what was written."""
+
+
+def _described(tree: dict) -> dict[str, list]:
+  """Path of every tensor -> [dtype, shape]."""
+  leaves = jax.tree.leaves_with_path(tree)
+  return {jax.tree_util.keystr(p, simple=True, separator='/'): [str(x.dtype), list(x.shape)] for p, x in leaves}
+
+
+def _manifest(tree: dict) -> dict[str, list]:
+  """Path of every tensor -> [dtype, shape, sha256]."""
+  digests = [hashlib.sha256(np.ascontiguousarray(leaf)).hexdigest() for leaf in jax.tree.leaves(tree)]
+  return {path: [*line, digest] for (path, line), digest in zip(_described(tree).items(), digests, strict=True)}
 
 
 @contextlib.contextmanager

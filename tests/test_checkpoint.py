@@ -2,7 +2,8 @@
 
 import base64
 import json
-import re
+import os
+import shutil
 
 import jax
 import numpy as np
@@ -96,23 +97,144 @@ def test_an_empty_directory_has_no_checkpoint(tmp_path, abstract):
     Checkpoints(tmp_path).restore(abstract, sharding=_sharding(1))
 
 
-def test_a_damaged_checkpoint_is_refused_in_one_short_line(tmp_path, create_tiny_state, key, abstract):
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(1, create_tiny_state(key))
-  for path in (tmp_path / '1' / 'state').rglob('*'):
-    if path.is_file() and '/d/' in str(path):
-      path.write_bytes(path.read_bytes()[:10])
-  with pytest.raises(CheckpointError, match='The checkpoint of step 1 in .* is damaged or of other networks') as error:
-    Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1))
+def _files(directory, step):
+  """The files of a checkpoint, the largest first."""
+  return sorted((p for p in (directory / str(step)).rglob('*') if p.is_file()), key=lambda p: -p.stat().st_size)
+
+
+def _values(directory, step):
+  """The file that most values lie in."""
+  return next(path for path in _files(directory, f'{step}/state') if path.parent.name == 'd')
+
+
+def _flip_byte_of_a_value(directory, step):
+  path = _values(directory, step)
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 16
+  path.write_bytes(content)
+
+
+def _empty_folder(directory, step):
+  shutil.rmtree(directory / str(step))
+  (directory / str(step)).mkdir()
+
+
+def _break_manifest(directory, step):
+  for path in (directory / str(step) / 'manifest').iterdir():
+    path.write_text('{')
+
+
+def _replace_values(directory, step):
+  """What Orbax reads without a word, as it does a flipped byte that its compression lets pass."""
+  shutil.rmtree(directory / str(step) / 'state')
+  shutil.copytree(directory / '1' / 'state', directory / str(step) / 'state')
+
+
+DAMAGES = {
+  'other values': _replace_values,
+  'truncated': lambda directory, step: os.truncate(_values(directory, step), 100),
+  'emptied': lambda directory, step: [os.truncate(path, 0) for path in _files(directory, step)],
+  'flipped byte': _flip_byte_of_a_value,
+  'missing file': lambda directory, step: _values(directory, step).unlink(),
+  'missing folder of the state': lambda directory, step: shutil.rmtree(directory / str(step) / 'state'),
+  'empty folder': _empty_folder,
+  'broken manifest': _break_manifest,
+}
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path, create_tiny_state, key):
+  """Steps 1 and 2 in tmp_path, and their states."""
+  states = create_tiny_state(key), create_tiny_state(jax.random.key(8))
+  with Checkpoints(tmp_path, kept=5) as checkpoints:
+    checkpoints.save(1, states[0])
+    checkpoints.save(2, states[1])
+  return states
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_newest_checkpoint_is_set_aside_for_the_one_before(
+  tmp_path, two_checkpoints, abstract, capsys, damage
+):
+  DAMAGES[damage](tmp_path, 2)
+  files = {path.name for path in _files(tmp_path, 2)}
+  with Checkpoints(tmp_path, kept=5) as checkpoints:
+    _assert_equal(two_checkpoints[0], checkpoints.restore(abstract, sharding=_sharding(1)))
+    error = capsys.readouterr().err
+    assert error.startswith('WARNING: the checkpoint of step 2 cannot be used (damaged')
+    assert error.count('\n') == 1
+    assert len(error) < 900
+    assert f'going on from that of step 1. Nothing was deleted: it is {tmp_path / "2.damaged"}' in error
+    assert checkpoints.latest_step() == 1
+    # The run gets there again.
+    checkpoints.save(2, two_checkpoints[1])
+  assert {path.name for path in _files(tmp_path, '2.damaged')} == files
+  _assert_equal(two_checkpoints[1], Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1)))
+
+
+@pytest.mark.faults
+def test_reading_alone_changes_nothing_of_a_damaged_checkpoint(tmp_path, two_checkpoints, abstract, capsys):
+  _flip_byte_of_a_value(tmp_path, 2)
+  before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
+  restored = Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1))
+  _assert_equal(two_checkpoints[0], restored)
+  assert 'the checkpoint of step 2 cannot be used' in capsys.readouterr().err
+  assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')} == before
+
+
+@pytest.mark.faults
+def test_where_all_checkpoints_are_damaged_one_short_line_says_so(tmp_path, two_checkpoints, abstract):
+  for step in (1, 2):
+    os.truncate(_values(tmp_path, step), 10)
+  with pytest.raises(CheckpointError, match='step 2 in .* cannot be used .damaged: .*; nor is any other of 1') as error:
+    Checkpoints(tmp_path).restore(abstract, sharding=_sharding(1))
   assert len(str(error.value)) < 700
   assert '\n' not in str(error.value)
+  assert (tmp_path / '2').exists()
 
 
-def test_a_checkpoint_of_other_networks_is_refused(tmp_path, create_tiny_state, key, abstract):
+@pytest.mark.faults
+def test_a_damaged_step_that_was_asked_for_is_refused(tmp_path, two_checkpoints, abstract):
+  _replace_values(tmp_path, 2)
+  with pytest.raises(CheckpointError, match='step 2 in .* cannot be used .damaged: .* not as written'):
+    Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1), step=2)
+
+
+@pytest.mark.faults
+def test_no_flipped_byte_passes_in_silence(tmp_path, create_tiny_state, key, abstract, capsys):
+  state = create_tiny_state(key)
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(1, create_tiny_state(key))
-  wider = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:-1], 3), leaf.dtype) if leaf.ndim > 1 else leaf, abstract
+    checkpoints.save(1, state)
+  random = np.random.default_rng(0)
+  refused = 0
+  for path in random.choice(np.array(_files(tmp_path, 1), object), 40):
+    content = path.read_bytes()
+    changed = bytearray(content)
+    if changed:
+      changed[random.integers(len(changed))] ^= 1 << random.integers(8)
+    path.write_bytes(changed)
+    try:
+      _assert_equal(state, Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1)))
+    except CheckpointError:
+      refused += 1
+    path.write_bytes(content)
+  assert refused > 5
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_manifest_and_is_read(tmp_path, two_checkpoints, abstract):
+  shutil.rmtree(tmp_path / '2' / 'manifest')
+  restored = Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1))
+  _assert_equal(two_checkpoints[1], restored)
+
+
+@pytest.mark.parametrize('stacked', [False, True])
+def test_a_checkpoint_of_other_networks_is_refused_by_what_differs(tmp_path, two_checkpoints, abstract, stacked):
+  change = lambda shape: (4, *shape) if stacked else (*shape[:-1], 3)
+  other = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(change(leaf.shape), leaf.dtype) if leaf.ndim > 1 else leaf, abstract
   )
-  with pytest.raises(CheckpointError, match=re.escape('is damaged or of other networks')):
-    Checkpoints(tmp_path, read_only=True).restore(wider, sharding=_sharding(1))
+  message = 'step 2 in .* is of other networks or optimizers .averaged/params/conv_1/kernel float32 .4, 4, 8, 4. -> '
+  with pytest.raises(CheckpointError, match=message):
+    Checkpoints(tmp_path).restore(other, sharding=_sharding(1))
+  assert (tmp_path / '2').exists()
