@@ -1,10 +1,13 @@
 """A config becomes a training run or an evaluation. Only this module and the two it builds on read configs."""
 
 import contextlib
+import errno
 import functools
 import json
 import pathlib
+import shlex
 import signal
+import sys
 from collections.abc import Callable
 
 import jax
@@ -16,7 +19,7 @@ from dcgan_jax.build_game import build_game
 from dcgan_jax.build_model import build_model
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.data import resident
-from dcgan_jax.errors import CheckpointError, ConfigError, StoppedError, look_up
+from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, look_up
 from dcgan_jax.metrics import evaluate, features, inception_weights
 from dcgan_jax.state import GANState
 
@@ -65,60 +68,110 @@ def build_evaluator(config: ConfigDict, *, features: str, weights: str | None, r
   return evaluate.Evaluator(net, mapped, real, batch_size=EVALUATION_BATCH * len(devices), cache=cache / 'reference')
 
 
-def run_training(config: ConfigDict, directory: pathlib.Path) -> None:
+def run_training(
+  config: ConfigDict, directory: pathlib.Path, *, max_rescues: int = 0, go_on_unsaved: bool = False
+) -> None:
   """Trains a config in a work directory, or goes on with the run that is there.
 
   Of several processes only the first writes and draws.
+
+  Args:
+    config: validated.
+    directory: of the run.
+    max_rescues: times in all that a run that diverges goes back to its newest checkpoint, and on from there at half the
+      learning rates.
+    go_on_unsaved: where something cannot be written, say so and train on; else that ends the run.
   """
   devices, here = jax.devices(), parallel.is_first_process()
   parallel.check_batch_size(config.batch_size, devices)
   # Only where the data are may differ from host to host.
   parallel.check_same_everywhere(json.dumps({**config.to_dict(), 'data': {**config.data, 'dir': None}}), 'configs')
+  if max_rescues and jax.process_count() > 1:
+    raise ConfigError('--rescues works in one process; leave it out where several train together')
   source = build_source(config)
-  model = build_model(config, source.shape, source.classes)
-  game = build_game(config, model)
+  rescues = workdir.rescues(directory) if here else []
+  players = _players(config, source, len(rescues))
   evaluator = None
   if here and config.evaluation.every is not None:
     options = {name: config.evaluation[name] for name in ('features', 'weights', 'reference')}
     evaluator = build_evaluator(config, **options)
-  abstract = jax.eval_shape(model.create, jax.random.key(config.seed))
+  with workdir.held(directory) if here else contextlib.nullcontext():
+    while True:
+      try:
+        return _run(
+          config, directory, evaluator, rescues, source=source, devices=devices, go_on_unsaved=go_on_unsaved, **players
+        )
+      except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+          raise
+        raise CheckpointError(
+          f'Cannot write in {directory} ({error.strerror}); make room, then the same command goes on from the last '
+          'checkpoint'
+        ) from error
+      except DivergenceError as error:
+        with Checkpoints(directory / 'checkpoints', read_only=True) as checkpoints:
+          good = checkpoints.latest_step()
+        if good is None or len(rescues) >= max_rescues:
+          raise
+        rescues.append({'step': good, 'reason': str(error)})
+        which = f'rescue {len(rescues)} of {max_rescues}'
+        print(f'{error}. Back to step {good} at half the learning rates, {which}', file=sys.stderr)
+        players = _players(config, source, len(rescues))
 
-  try:
-    if here:
-      directory.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise CheckpointError(f'Cannot create {directory} ({error.strerror}); give another --workdir') from error
-  kept = config.logging.checkpoints_kept
+
+def _players(config, source, rescues: int) -> dict:
+  """Networks, optimizers and losses; every rescue has halved the learning rates."""
+  if rescues:
+    config = config.copy_and_resolve_references()
+    for player in (config.generator, config.discriminator):
+      player.optimizer.learning_rate *= 0.5**rescues
+  model = build_model(config, source.shape, source.classes)
+  return {'model': model, 'game': build_game(config, model)}
+
+
+def _run(config, directory, evaluator, rescues, *, model, game, source, devices, go_on_unsaved) -> None:
+  """Trains from the newest checkpoint, or from nothing, to the end."""
+  here, kept = parallel.is_first_process(), config.logging.checkpoints_kept
   with Checkpoints(directory / 'checkpoints', kept=kept) if here else contextlib.nullcontext() as checkpoints:
     if checkpoints is None or checkpoints.latest_step() is None:
       state = jax.jit(model.create)(jax.random.key(config.seed))
     else:
+      abstract = jax.eval_shape(model.create, jax.random.key(config.seed))
       state = checkpoints.restore(abstract, sharding=parallel.sharding(jax.local_devices()))
     state = parallel.of_first_process(parallel.replicate(state, jax.local_devices()))
     first = int(state.step)
     if here:
-      _announce(config, directory, source, first, devices)
+      _announce(config, directory, source, first, devices, rescues)
     if first >= config.steps:
       return
+    if here:
+      checkpoints.check_space(state)
     with hooks.StopSignals() as signals:
       state = _train(
         config, directory, state, signals, evaluator,
-        model=model, game=game, source=source, checkpoints=checkpoints, devices=devices,
+        model=model, game=game, source=source, checkpoints=checkpoints, devices=devices, go_on_unsaved=go_on_unsaved,
       )  # fmt: skip
+  if here and Checkpoints(directory / 'checkpoints', read_only=True).latest_step() != int(state.step):
+    raise CheckpointError(
+      f'Step {state.step} could not be saved in {directory}; make room, then the same command goes on from the '
+      'checkpoint before'
+    )
   if int(state.step) < config.steps:
-    message = f'Stopped and saved at step {state.step}; the same command goes on'
-    raise StoppedError(message, 128 + (signals.received or signal.SIGTERM))
+    resume = f'python launch.py --workdir {shlex.quote(str(directory))}'
+    raise StoppedError(
+      f'Stopped and saved at step {state.step}; to go on: {resume}', 128 + (signals.received or signal.SIGTERM)
+    )
   if here:
     _show_pictures(directory / 'samples')
 
 
-def _announce(config, directory, source, first, devices) -> None:
+def _announce(config, directory, source, first, devices, rescues) -> None:
   """Says what is about to happen, and writes down what the run is."""
   if first >= config.steps:
     print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
     return
   workdir.write(directory, 'config.json', config.to_dict())
-  workdir.write(directory, 'run.json', workdir.describe_run(source.shape, source.classes))
+  workdir.write(directory, 'run.json', workdir.describe_run(source.shape, source.classes, rescues))
   print(
     f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
     f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
@@ -126,7 +179,9 @@ def _announce(config, directory, source, first, devices) -> None:
   )
 
 
-def _train(config, directory, state, signals, evaluator, *, model, game, source, checkpoints, devices) -> GANState:
+def _train(
+  config, directory, state, signals, evaluator, *, model, game, source, checkpoints, devices, go_on_unsaved
+) -> GANState:
   feeder = build_feeder(config, source, share=parallel.share_of_batch(images_per_step(config)))
   compiled = parallel.compile_update(
     functools.partial(step.train_step, game=game), feeder.gather, steps_per_call=config.steps_per_call, devices=devices
@@ -140,7 +195,7 @@ def _train(config, directory, state, signals, evaluator, *, model, game, source,
   if checkpoints is not None:
     watchers, actions = _record(
       config, directory, evaluator, int(state.step),
-      model=model, shape=source.shape, checkpoints=checkpoints, finite_check=finite_check,
+      model=model, shape=source.shape, checkpoints=checkpoints, finite_check=finite_check, go_on_unsaved=go_on_unsaved,
     )  # fmt: skip
   try:
     return train.train(
@@ -159,7 +214,9 @@ def _train(config, directory, state, signals, evaluator, *, model, game, source,
       part.close()
 
 
-def _record(config, directory, evaluator, step, *, model, shape, checkpoints, finite_check) -> tuple[tuple, list]:
+def _record(
+  config, directory, evaluator, step, *, model, shape, checkpoints, finite_check, go_on_unsaved
+) -> tuple[tuple, list]:
   """What the first process does: watchers, and actions for each of the intervals."""
   draw = functools.partial(
     sample.draw, sample.compile_generate(model.generator), latents=model.latents,
@@ -174,6 +231,10 @@ def _record(config, directory, evaluator, step, *, model, shape, checkpoints, fi
   if evaluator is not None:
     evaluation = _evaluation(config, directory, evaluator, draw, progress=progress, step=step)
     watchers, actions = (*watchers, evaluation), [*actions, evaluation.act]
+  if go_on_unsaved:
+    actions = [hooks.going_on(act, progress) for act in actions]
+    for watcher in watchers:
+      watcher.watch = hooks.going_on(watcher.watch, progress)
   return watchers, actions
 
 

@@ -22,6 +22,8 @@ from flax import serialization
 from dcgan_jax.errors import CheckpointError
 from dcgan_jax.state import GANState
 
+_OVERHEAD = 500_000  # Bytes of names, shapes and manifest, and to spare.
+
 
 class Checkpoints:
   """The checkpoints of a run: `<directory>/<step>/`, written asynchronously, each whole or absent."""
@@ -68,7 +70,7 @@ class Checkpoints:
     """
     if step in self._manager.all_steps():
       return
-    self._check_space(step, state)
+    self.check_space(state)
     # The next update reuses the state's buffers while Orbax still writes in the background.
     copy = self._copy(state) if jax.process_count() == 1 else jax.device_get(state)
     tree = serialization.to_state_dict(copy)
@@ -163,12 +165,15 @@ class Checkpoints:
     if damaged and not self._read_only:
       self._manager.reload()
 
-  def _check_space(self, step: int, state: GANState) -> None:
-    needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(state)), shutil.disk_usage(self.directory).free
+  def check_space(self, state: GANState) -> None:
+    """Raises CheckpointError where the disk is too full for one more checkpoint."""
+    # Orbax writes the values, then gathers them in another file before the first goes.
+    needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _OVERHEAD
+    free = shutil.disk_usage(self.directory).free
     if free < needed:
       raise CheckpointError(
-        f'Cannot save step {step}: the disk of {self.directory} is full, {needed / 1e6:.1f} MB are needed and '
-        f'{free / 1e6:.1f} MB free; make room, then the same command goes on from the checkpoint before'
+        f'The disk of {self.directory} is full: a checkpoint needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are '
+        'free; make room, then the same command goes on from the last checkpoint'
       )
 
   def _remove_unfinished(self) -> None:
@@ -179,8 +184,10 @@ class Checkpoints:
   def __enter__(self) -> 'Checkpoints':
     return self
 
-  def __exit__(self, *_: Any) -> None:
-    self.close()
+  def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    # What went wrong first says more than what went wrong for it.
+    with contextlib.suppress(*() if kind is None else (CheckpointError,)):
+      self.close()
 
   def close(self) -> None:
     """Waits until everything is written; raises CheckpointError if it could not be."""

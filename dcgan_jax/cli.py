@@ -13,6 +13,7 @@ usage: launch.py [command] [flags]
 import argparse
 import contextlib
 import difflib
+import errno
 import functools
 import json
 import os
@@ -24,6 +25,8 @@ from typing import NoReturn
 from dcgan_jax.errors import ConfigError, DivergenceError, StoppedError, UserError, look_up
 from dcgan_jax.validate import flatten, validate
 
+# What a disk or its owner may refuse at any time.
+_NO_DEFECTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = ROOT / 'configs' / 'digits.py'
 
@@ -46,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _complain(stop, stop.code)
   except KeyboardInterrupt:
     return _complain('Interrupted', 130)
+  except OSError as error:
+    if error.errno not in _NO_DEFECTS:
+      raise
+    where = f'{error.filename}: ' if error.filename else ''
+    return _complain(f'{where}{error.strerror}; make room or give another path, then the same command goes on', 2)
   return 0
 
 
@@ -61,6 +69,13 @@ def train(argv: list[str]) -> None:
     '--distributed', type=_processes, metavar='auto|HOST:PORT,PROCESS,PROCESSES',
     help='train as one of several processes: auto in SLURM, Open MPI and TPU pods; else process 0 listens at HOST:PORT',
   )  # fmt: skip
+  parser.add_argument(
+    '--rescues', type=_whole_number(0), default=0, metavar='N',
+    help='if it diverges: back to the last checkpoint and on at half the learning rates, at most N times (%(default)s)',
+  )  # fmt: skip
+  parser.add_argument(
+    '--go-on-unsaved', action='store_true', help='where something cannot be written, say so and train on; else stop'
+  )
   args, rest = parser.parse_known_args(argv)
   config = _read_config(args.config, args.workdir, rest)
   validate(config.to_dict())
@@ -74,7 +89,7 @@ def train(argv: list[str]) -> None:
 
   if args.distributed is not None:
     parallel.start_processes(*args.distributed)
-  build.run_training(config, directory)
+  build.run_training(config, directory, max_rescues=args.rescues, go_on_unsaved=args.go_on_unsaved)
 
 
 def sample(argv: list[str]) -> None:
@@ -312,6 +327,7 @@ def _run_name(path: str | None) -> str:
 
 def _prepare_libraries() -> None:
   """Before JAX is imported: it keeps what it compiles, and libraries tell their developers' news to nobody."""
+  import logging as standard_logging
   import warnings
 
   from absl import logging
@@ -326,7 +342,9 @@ def _prepare_libraries() -> None:
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.3')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
-  logging.set_verbosity(logging.ERROR)
+  # What Orbax logs of a failure is raised, too, and said in one line.
+  logging.set_verbosity(logging.FATAL)
+  standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
   warnings.filterwarnings('ignore', category=DeprecationWarning)
 
 

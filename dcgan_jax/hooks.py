@@ -6,18 +6,21 @@ import pathlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TextIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tensorboardX
 import tqdm
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 from dcgan_jax import images, sample
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.errors import DivergenceError
+from dcgan_jax.errors import CheckpointError, DivergenceError
 from dcgan_jax.state import GANState
 
 LOSS_OF_A_COLLAPSE = 1e-3
@@ -75,6 +78,27 @@ class Progress:
     self._bar.close()
 
 
+class Events:
+  """A TensorBoard event file, written at once: tensorboardX's own thread waits for ever on a full disk."""
+
+  def __init__(self, workdir: pathlib.Path, *, step: int, suffix: str = ''):
+    """Opens a file for a run at `step`; what a killed run wrote of later steps is not shown."""
+    (workdir / 'tensorboard').mkdir(exist_ok=True)
+    self._writer = EventsWriter(str(workdir / 'tensorboard' / 'events'), f'.{step}{suffix}')
+    if step:
+      self._writer.write_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+  def add(self, step: int, values: dict[str, float]) -> None:
+    summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+    self._writer.write_event(Event(step=step, wall_time=time.time(), summary=summary))
+
+  def flush(self) -> None:
+    self._writer.flush()
+
+  def close(self) -> None:
+    self._writer.close()
+
+
 class Scalars:
   """Writes every n-th step's scalars to scalars.jsonl and to TensorBoard event files."""
 
@@ -82,7 +106,7 @@ class Scalars:
     """Opens both for a run at `step`."""
     self._every = every
     self._file = _open_lines(workdir / 'scalars.jsonl', step)
-    self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1 if step else None)
+    self._events = Events(workdir, step=step)
 
   def watch(self, first: int, scalars: dict[str, np.ndarray]) -> None:
     for i in range(len(scalars['generator/loss'])):
@@ -90,9 +114,9 @@ class Scalars:
       if step % self._every == 0:
         values = {name: float(all_steps[i]) for name, all_steps in scalars.items()}
         self._file.write(json.dumps({'step': step, **values}) + '\n')
-        for name, value in values.items():
-          self._events.add_scalar(name, value, step)
+        self._events.add(step, values)
     self._file.flush()
+    self._events.flush()
 
   def close(self) -> None:
     self._file.close()
@@ -152,14 +176,35 @@ class StopSignals:
 
 def save_checkpoint(checkpoints: Checkpoints, finite_check: FiniteCheck) -> Callable[[int, GANState], None]:
   """An action that saves the state, unless something in it is not finite."""
-  is_finite = jax.jit(lambda state: jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all())
+  are_finite = jax.jit(lambda state: jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]))
 
   def act(step: int, state: GANState) -> None:
-    if not is_finite(state):
-      raise DivergenceError(finite_check.message(step, 'parameters or moments are not finite'))
+    finite = np.asarray(are_finite(state))
+    if not finite.all():
+      paths = [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in jax.tree.leaves_with_path(state)]
+      names = [path for path, good in zip(paths, finite, strict=True) if not good]
+      more = f' and {len(names) - 3} more' if names[3:] else ''
+      raise DivergenceError(finite_check.message(step, f'{", ".join(names[:3])}{more} not finite'))
     checkpoints.save(step, state)
 
   return act
+
+
+def going_on(act: Callable, progress: 'Progress') -> Callable:
+  """The same action or watcher, but what it cannot write is said once, until it can, and training goes on."""
+  said = False
+
+  def attempt(*arguments: Any) -> None:
+    nonlocal said
+    try:
+      act(*arguments)
+      said = False
+    except (OSError, CheckpointError) as error:
+      if not said:
+        progress.say(f'WARNING: {" ".join(str(error).split())}; training goes on')
+      said = True
+
+  return attempt
 
 
 def save_samples(
@@ -204,7 +249,7 @@ class Evaluation:
     self._loss_was_said = False
     self._file = _open_lines(workdir / 'metrics.jsonl', step)
     self._seen = read_lines(workdir / 'metrics.jsonl')
-    self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), filename_suffix='.metrics')
+    self._events = Events(workdir, step=step, suffix='.metrics')
 
   def act(self, step: int, state: GANState) -> None:
     if any(line['step'] == step for line in self._seen):
@@ -218,9 +263,8 @@ class Evaluation:
     self._seen.append(line)
     self._file.write(json.dumps(line) + '\n')
     self._file.flush()
-    for key, number in metrics.items():
-      if not isinstance(number, list):
-        self._events.add_scalar(f'metrics/{key}', number, step)
+    self._events.add(step, {f'metrics/{key}': n for key, n in metrics.items() if not isinstance(n, list)})
+    self._events.flush()
     self._progress.note(name, value)
     if best is not None and value > 1.5 * best:
       self.warn(step, f'{name} is {value:.4g}, up from {best:.4g} at its best, which best/ keeps')

@@ -1,12 +1,17 @@
-"""The files of a run that describe it, config.json and run.json, and where what it makes is cached. Needs no JAX."""
+"""The files of a run that describe it, config.json and run.json, who holds it, and where caches are. Needs no JAX."""
 
+import contextlib
+import datetime
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import filelock
 
 from dcgan_jax.errors import CheckpointError
 from dcgan_jax.validate import complete, flatten
@@ -48,20 +53,64 @@ def write(workdir: pathlib.Path, name: str, content: Mapping[str, Any]) -> None:
   part.replace(workdir / name)
 
 
+@contextlib.contextmanager
+def held(workdir: pathlib.Path) -> Iterator[None]:
+  """Creates a run's directory and holds it for this process, until it leaves or ends, however it ends.
+
+  Raises:
+    CheckpointError: another process holds it, or it cannot be written.
+  """
+  holder = workdir / '.process.json'
+  lock = filelock.FileLock(workdir / '.lock')
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock.acquire(timeout=0)
+    if holder.exists():
+      print(f'{workdir} was left by {_who(holder)} without a word; taking it over', file=sys.stderr)
+    since = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
+    write(workdir, holder.name, {'process': os.getpid(), 'host': platform.node(), 'since': since})
+  except filelock.Timeout as error:
+    raise CheckpointError(
+      f'{workdir} is in use by {_who(holder)}; wait for it, stop it, or give another --workdir'
+    ) from error
+  except OSError as error:
+    raise CheckpointError(
+      f'Cannot write in {workdir} ({error.strerror}); make room or give another --workdir'
+    ) from error
+  try:
+    yield
+  finally:
+    with contextlib.suppress(OSError):
+      holder.unlink()
+    lock.release()
+
+
+def _who(holder: pathlib.Path) -> str:
+  try:
+    return 'process {process} on {host} (since {since})'.format_map(json.loads(holder.read_text()))
+  except (OSError, ValueError, KeyError, TypeError):
+    return 'another process'
+
+
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:
   """The config of a run, with the keys that came after its version. Raises CheckpointError as `read` does."""
   return complete(read(workdir, 'config.json'))
 
 
-def describe_run(shape: tuple[int, ...], classes: int | None) -> dict[str, Any]:
-  """Content of run.json: what loading needs of the data and the config does not know, and the versions."""
+def describe_run(shape: tuple[int, ...], classes: int | None, rescues: list[dict[str, Any]]) -> dict[str, Any]:
+  """Content of run.json: what loading needs of the data and the config does not know, the rescues, the versions."""
   versions = {'python': platform.python_version()}
   for library in _LIBRARIES:
     try:
       versions[library] = importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
       versions[library] = None
-  return {'shape': list(shape), 'classes': classes, 'versions': versions}
+  return {'shape': list(shape), 'classes': classes, 'rescues': rescues, 'versions': versions}
+
+
+def rescues(workdir: pathlib.Path) -> list[dict[str, Any]]:
+  """Where a run diverged and went back: {'step': of the checkpoint, 'reason': in words}, one for each time."""
+  return list(read(workdir, 'run.json').get('rescues', ())) if (workdir / 'run.json').exists() else []
 
 
 def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

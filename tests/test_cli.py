@@ -109,7 +109,7 @@ def test_a_broken_config_file_is_named_without_a_traceback(content, tmp_path, ca
 
 def test_a_workdir_that_cannot_be_made_is_one_line(capsys):
   assert cli.main(['--workdir', '/proc/run']) == 2
-  assert capsys.readouterr().err.startswith('launch.py: Cannot create /proc/run (')
+  assert capsys.readouterr().err.startswith('launch.py: Cannot write in /proc/run (')
 
 
 def test_sampling_from_no_run_says_how_to_make_one(tmp_path, capsys):

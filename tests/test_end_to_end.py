@@ -43,7 +43,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(runs):
 def test_a_run_leaves_what_describes_it(runs):
   directory = runs / 'whole'
   assert {path.name for path in directory.iterdir()} == {
-    'checkpoints', 'config.json', 'run.json', 'samples', 'scalars.jsonl', 'tensorboard',
+    '.lock', 'checkpoints', 'config.json', 'run.json', 'samples', 'scalars.jsonl', 'tensorboard',
   }  # fmt: skip
   lines = [json.loads(line) for line in (directory / 'scalars.jsonl').read_text().splitlines()]
   assert [line['step'] for line in lines] == [2, 4, 6, 8, 10, 12, 14]
@@ -166,7 +166,7 @@ def test_a_signal_ends_a_run_after_it_is_saved(tmp_path, number, code):
   _, error = process.communicate(timeout=60)
   assert process.returncode == code
   saved = dcgan_jax.load(tmp_path / 'run').step
-  assert f'launch.py: Stopped and saved at step {saved}; the same command goes on' in error
+  assert f'launch.py: Stopped and saved at step {saved}; to go on: python launch.py --workdir {tmp_path}/run' in error
 
 
 def test_a_run_that_diverges_names_the_step_and_keeps_the_good_checkpoint(runs, tmp_path):

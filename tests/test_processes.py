@@ -66,7 +66,7 @@ def test_a_signal_to_one_process_stops_all_of_them_and_they_go_on(alone, tmp_pat
     time.sleep(0.1)
   processes[1].send_signal(signal.SIGTERM)
   (_, error), _ = finish(processes, 143)
-  saved = int(re.search(r'Stopped and saved at step (\d+); the same command goes on', error)[1])
+  saved = int(re.search(r'Stopped and saved at step (\d+); to go on: python launch.py --workdir', error)[1])
   output, _ = finish(start_both(tmp_path / 'run', f'--config.steps={saved + 3}'))[0]
   assert f'Resuming {tmp_path / "run"} at step {saved:,}' in output
   assert dcgan_jax.load(tmp_path / 'run').step == saved + 3

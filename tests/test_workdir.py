@@ -15,7 +15,7 @@ def test_what_was_written_is_read(tmp_path):
 
 
 def test_run_json_knows_the_shape_and_the_versions():
-  run = workdir.describe_run((16, 16, 1), 10)
+  run = workdir.describe_run((16, 16, 1), 10, [])
   assert run['shape'] == [16, 16, 1]
   assert run['versions'].keys() >= {'python', 'jax', 'flax'}
   assert run['versions']['jax'].count('.') >= 2

@@ -2,15 +2,22 @@
 
 import os
 import pathlib
+import sys
+import threading
 
 import numpy as np
 
 from dcgan_jax import images
 from dcgan_jax.errors import ConfigError, DataError
 
+# Of a folder's files, one in a hundred may be unreadable, and of a small folder this many.
+_UNREADABLE = 10
+
 
 class FolderSource:
   """Image files, each read when it is asked for.
+
+  In the place of a file that cannot be read stands the next that can; the file is named on stderr, once.
 
   Attributes:
     paths: the files, sorted by their path inside the folder.
@@ -27,14 +34,34 @@ class FolderSource:
     self.classes = None if class_names is None else len(class_names)
     self._labels = labels
     self._crop = crop
+    self._unreadable: set[int] = set()
+    self._lock = threading.Lock()
 
   def __len__(self) -> int:
     return len(self.paths)
 
   def __getitem__(self, i: int) -> tuple[np.ndarray, int | None]:
     size, _, channels = self.shape
-    image = images.fit(images.read(self.paths[i], channels=channels), size, crop=self._crop)
-    return image, None if self._labels is None else self._labels[i]
+    while True:
+      try:
+        image = images.fit(images.read(self.paths[i], channels=channels), size, crop=self._crop)
+        return image, None if self._labels is None else self._labels[i]
+      except DataError as error:
+        self._skip(i, error)
+        i = (i + 1) % len(self)
+
+  def _skip(self, i: int, error: DataError) -> None:
+    """Names an unreadable file; raises the error where they are too many."""
+    with self._lock:
+      if i in self._unreadable:
+        return
+      self._unreadable.add(i)
+      number, limit = len(self._unreadable), min(max(_UNREADABLE, len(self) // 100), len(self) - 1)
+      if number > limit:
+        raise DataError(
+          f'{error} {number} of {len(self):,} files cannot be read, more than {limit}; mend or remove them'
+        ) from error
+      print(f'WARNING: {error} The next file takes its place ({number} so far, at most {limit}).', file=sys.stderr)
 
 
 def open_folder(path: str | pathlib.Path, *, image_size: int | None, crop: int | None, channels: int) -> FolderSource:
@@ -51,7 +78,7 @@ def open_folder(path: str | pathlib.Path, *, image_size: int | None, crop: int |
     channels: 1 for grey, 3 for RGB; images are converted.
 
   Returns:
-    A source of shape (image_size, image_size, channels). Its [i] raises a DataError that names a file it cannot read.
+    A source of shape (image_size, image_size, channels). [i] raises a DataError once too many files are unreadable.
 
   Raises:
     ConfigError: image_size is None, or channels is not 1 or 3.
