@@ -28,29 +28,25 @@ SIZES = {
 }
 AVERAGED = {'generator.averaging.half_life': 50_000.0}
 FAST = {f'{player}.optimizer.learning_rate': 4e-4 for player in ('generator', 'discriminator')}
-HINGE = {'loss': 'hinge', 'discriminator.normalization': 'none', 'tricks.spectral_norm': ('discriminator',)}
-HINGE |= {
-  f'{player}.optimizer.{key}': v for player in ('generator', 'discriminator') for key, v in (('b1', 0.0), ('b2', 0.9))
-}
-# A run: the config's variant, the widths at a CPU's size, what it changes, and which generators are measured.
+LINEAR = FAST | {'tricks.decay': 'linear'}
+SPECTRAL = {'tricks.spectral_norm': ('discriminator',)}
+# A run: the config's variant, the widths at a CPU's size, and what it changes.
 RUNS = {
-  'dcgan': ('plain', DCGAN, {}, ('live', 'averaged')),
-  'dcgan_fast': ('plain', DCGAN, FAST, ('averaged',)),
-  'dcgan_minibatch': ('plain', DCGAN, {'tricks.minibatch': 'discrimination'}, ('averaged',)),
-  'dcgan_noise': (
-    'plain', DCGAN, {'tricks.instance_noise': 0.5, 'tricks.instance_noise_steps': 5000}, ('averaged',),
-  ),
-  'dcgan_sn_hinge': ('plain', DCGAN, HINGE, ('averaged',)),
-  'dcgan_sn_hinge_diffaugment': (
-    'plain', DCGAN, HINGE | {'tricks.augment': ('color', 'translation', 'cutout')}, ('averaged',),
-  ),
-  'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED, ('live', 'averaged')),
-  'dcgan_conditional': ('conditional', DCGAN, {}, ('averaged',)),
+  'dcgan': ('plain', DCGAN, {}),
+  'minibatch': ('plain', DCGAN, {'tricks.minibatch': 'discrimination'}),
+  'noise': ('plain', DCGAN, {'tricks.instance_noise': 0.3, 'tricks.instance_noise_steps': 5000}),
+  'relativistic': ('plain', DCGAN, {'loss': 'relativistic_average'}),
+  'sn_hinge': ('plain', DCGAN, {**FAST, 'loss': 'hinge', **SPECTRAL}),
+  'linear': ('plain', DCGAN, LINEAR),
+  'linear_minibatch': ('plain', DCGAN, {**FAST, 'tricks.minibatch': 'standard_deviation', 'tricks.decay': 'linear'}),
+  'linear_flip': ('plain', DCGAN, {**LINEAR, 'data.flip': True}),
+  'linear_diffaugment': ('plain', DCGAN, {**LINEAR, 'tricks.augment': ('color', 'translation', 'cutout')}),
+  'linear_sn': ('plain', DCGAN, {**LINEAR, **SPECTRAL}),
+  'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
-NAMES = ('dcgan', 'sngan_cnn', 'dcgan_minibatch', 'dcgan_noise', 'dcgan_fast', 'dcgan_sn_hinge')
-ORDER = [(name, 0) for name in (*NAMES, 'dcgan_sn_hinge_diffaugment', 'dcgan_conditional')]
-ORDER += [(name, seed) for seed in (1, 2) for name in ('sngan_cnn', 'dcgan')]
+ORDER = [('sngan_cnn', 0), ('dcgan', 0), ('best', 0), *((n, s) for s in (1, 2) for n in ('sngan_cnn', 'best'))]
+ORDER += [(name, 0) for name in RUNS if (name, 0) not in ORDER]
 MEASURED_AT = (2, 3, 4)  # quarters of the steps
 
 
@@ -64,6 +60,9 @@ def main():
   parser.add_argument('--steps', type=int, help="of every run; default: the size's, or the config's")
   parser.add_argument('--samples', type=int, help="for each measurement; default: the size's")
   parser.add_argument('--runs', nargs='*', choices=RUNS, help='only these')
+  parser.add_argument('--seeds', nargs='*', type=int, help='only these')
+  parser.add_argument('--quarters', nargs='*', type=int, default=MEASURED_AT, help='of the steps, to measure at')
+  parser.add_argument('--generators', nargs='*', default=('live', 'averaged'), help='to measure (%(default)s)')
   parser.add_argument('--workdir', type=pathlib.Path, default=pathlib.Path('runs/ladder'), help='of the runs')
   parser.add_argument('--out', type=pathlib.Path, default=ROOT / 'benchmarks/results/ladder_cpu', help='of the JSONs')
   parser.add_argument('--figure', type=pathlib.Path, help='a .png of the distances over the steps; needs matplotlib')
@@ -72,7 +71,8 @@ def main():
   args.out.mkdir(parents=True, exist_ok=True)
   for name, seed in [] if args.table else ORDER:
     path = args.out / f'{name}_{seed}.json'
-    if not path.exists() and name in (args.runs or RUNS):
+    wanted = name in (args.runs or RUNS) and seed in (args.seeds or [seed])
+    if wanted and not path.exists():
       report = make_run(name, seed, args)
       part = path.with_suffix('.part')
       part.write_text(json.dumps(report, indent=2) + '\n')
@@ -85,7 +85,7 @@ def main():
 
 def make_run(name, seed, args):
   """Trains a run, measures its checkpoints, and returns what its JSON says."""
-  variant, widths, changes, generators = RUNS[name]
+  variant, widths, changes = RUNS[name]
   size = SIZES[args.size]
   overrides = {'seed': seed, 'data.source': args.data, **size['common'], **changes}
   overrides |= widths if args.size == 'cpu' else {}
@@ -106,11 +106,11 @@ def make_run(name, seed, args):
     'size': args.size,
     'command': f'python launch.py --config {" ".join(command)}',
     'machine': f'{platform.processor() or platform.machine()}, {os.cpu_count()} cores',
-    'measurements': measure(directory, [quarter * i for i in MEASURED_AT], generators, args),
+    'measurements': measure(directory, [quarter * i for i in args.quarters], args),
   }
 
 
-def measure(directory, steps, generators, args):
+def measure(directory, steps, args):
   """Metrics of each checkpoint and generator."""
   import dcgan_jax
   from dcgan_jax import build
@@ -120,7 +120,7 @@ def measure(directory, steps, generators, args):
   measurements = []
   for step in steps:
     run = dcgan_jax.load(directory, step=step)
-    for generator in generators:
+    for generator in args.generators:
       samples = run.sample(args.samples or SIZES[args.size]['samples'], live=generator == 'live')
       metrics = evaluator.measure(samples, seed=0)
       color = samples.mean((0, 1, 2)).round(1).tolist()
