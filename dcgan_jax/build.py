@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from dcgan_jax import hooks, parallel, sample, step, train, workdir
 from dcgan_jax.build_data import build_feeder, build_reference, build_source, images_per_step
 from dcgan_jax.build_game import build_game
-from dcgan_jax.build_model import build_model
+from dcgan_jax.build_model import build_model, check_memory
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.data import resident
 from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, look_up
@@ -91,6 +91,8 @@ def run_training(
   source = build_source(config)
   rescues = workdir.rescues(directory) if here else []
   players = _players(config, source, len(rescues))
+  share = config.batch_size // len(devices)
+  check_memory(players['model'], source.shape, batch_size=share, memory=parallel.memory_of(jax.local_devices()[0]))
   evaluator = None
   if here and config.evaluation.every is not None:
     options = {name: config.evaluation[name] for name in ('features', 'weights', 'reference')}
@@ -108,15 +110,30 @@ def run_training(
           f'Cannot write in {directory} ({error.strerror}); make room, then the same command goes on from the last '
           'checkpoint'
         ) from error
-      except DivergenceError as error:
-        with Checkpoints(directory / 'checkpoints', read_only=True) as checkpoints:
-          good = checkpoints.latest_step()
-        if good is None or len(rescues) >= max_rescues:
+      except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
           raise
-        rescues.append({'step': good, 'reason': str(error)})
+        raise ConfigError(
+          f'The device ran out of memory at config.batch_size {config.batch_size}; try {config.batch_size // 2}, in '
+          'another --workdir, or smaller widths'
+        ) from error
+      except DivergenceError as error:
+        if len(rescues) >= max_rescues:
+          raise
+        rescues.append({'step': _go_back(directory, rescues), 'reason': str(error)})
         which = f'rescue {len(rescues)} of {max_rescues}'
-        print(f'{error}. Back to step {good} at half the learning rates, {which}', file=sys.stderr)
+        print(f'{error}. Back to step {rescues[-1]["step"]} at half the learning rates, {which}', file=sys.stderr)
         players = _players(config, source, len(rescues))
+
+
+def _go_back(directory, rescues) -> int:
+  """The step to go on from: the newest checkpoint's, or an older one's where that was of no help before."""
+  with Checkpoints(directory / 'checkpoints', kept=sys.maxsize) as checkpoints:
+    newest = checkpoints.latest_step()
+    if newest is not None and rescues and rescues[-1]['step'] == newest:
+      checkpoints.set_aside(newest)
+      newest = checkpoints.latest_step()
+  return newest or 0
 
 
 def _players(config, source, rescues: int) -> dict:

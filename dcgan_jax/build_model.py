@@ -135,6 +135,36 @@ def build_model(config: ConfigDict, shape: tuple[int, ...], classes: int | None 
   )
 
 
+def check_memory(model: Model, shape: tuple[int, ...], *, batch_size: int, memory: int) -> None:
+  """Refuses what surely does not fit, before anything is compiled; what barely fits is left to be tried.
+
+  Args:
+    model: the networks.
+    shape: of an example.
+    batch_size: examples on one device.
+    memory: of the device, bytes.
+
+  Raises:
+    ConfigError: with what is needed at least, and the largest batch that could fit.
+  """
+  state = jax.eval_shape(model.create, jax.random.key(0))
+  of_state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+  keys = jax.random.split(jax.random.key(0))
+  judge = functools.partial(model.discriminator.apply, train=False, keys=keys)
+  examples = jax.ShapeDtypeStruct((2, *shape), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
+  _, activations = jax.eval_shape(judge, state.discriminator.variables, *examples)
+  # The discriminator's update keeps its activations of a real and of a fake image; two of them were asked for.
+  of_image = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(activations))
+  needed = of_state + batch_size * of_image
+  if needed > memory:
+    most = max(0, memory - of_state) // of_image
+    advice = f'no batch above {most:,} fits' if most else 'give the networks smaller widths'
+    raise ConfigError(
+      f'config.batch_size is {batch_size:,} on each device, which needs more than {needed / 1e9:,.1f} GB with these '
+      f'networks, and a device has {memory / 1e9:,.1f} GB; {advice}'
+    )
+
+
 def _num_classes(config: ConfigDict, classes: int | None) -> int | None:
   if config.tricks.generator_labels == 'none':
     return None

@@ -156,14 +156,21 @@ class Checkpoints:
 
   def _set_aside(self, damaged: list[int], problems: list[Exception], used: int) -> None:
     for step, problem in zip(damaged, problems, strict=True):
-      kept = self.directory / str(step)
-      if not self._read_only:
-        kept = next(path for i in range(10**6) if not (path := kept.with_name(f'{step}.damaged{i or ""}')).exists())
-        (self.directory / str(step)).rename(kept)
+      kept = self.directory / str(step) if self._read_only else self._rename(step, 'damaged')
       line = f'WARNING: the checkpoint of step {step} cannot be used ({problem}); going on from that of step {used}.'
       print(f'{line} Nothing was deleted: it is {kept}', file=sys.stderr)
-    if damaged and not self._read_only:
-      self._manager.reload()
+
+  def set_aside(self, step: int) -> None:
+    """Takes a checkpoint out of the run, as `<step>.diverged`."""
+    self._rename(step, 'diverged')
+
+  def _rename(self, step: int, why: str) -> pathlib.Path:
+    path = self.directory / str(step)
+    names = (f'{step}.{why}{i or ""}' for i in range(10**6))
+    kept = next(kept for name in names if not (kept := path.with_name(name)).exists())
+    path.rename(kept)
+    self._manager.reload()
+    return kept
 
   def check_space(self, state: GANState) -> None:
     """Raises CheckpointError where the disk is too full for one more checkpoint."""

@@ -4,6 +4,7 @@ Law: pmap is the outermost transform, and the state has ordinary shapes everywhe
 same on every device.
 """
 
+import os
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -109,6 +110,12 @@ def check_batch_size(batch_size: int, devices: list[jax.Device]) -> None:
       f'config.batch_size is {batch_size}, which {count} devices cannot share equally; '
       f'use a multiple of {count}, for example {choices}'
     )
+
+
+def memory_of(device: jax.Device) -> int:
+  """Bytes that a device may fill; a CPU's are those of the machine."""
+  statistics = device.memory_stats() or {}
+  return statistics.get('bytes_limit') or os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
 def compile_update(

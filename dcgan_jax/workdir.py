@@ -18,6 +18,8 @@ from dcgan_jax.validate import complete, flatten
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'data.threads', 'logging', 'evaluation')
+# What a run may have left before its config.json was there.
+_FILES = ('.lock', '.process.json', '.config.json.part', 'checkpoints')
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
 
 
@@ -114,8 +116,14 @@ def rescues(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-  """Raises CheckpointError where a run in `workdir` was started with another config, naming the keys."""
+  """Raises CheckpointError where `workdir` holds a run of another config, naming the keys, or what is no run."""
   if not (workdir / 'config.json').exists():
+    others = sorted(path.name for path in workdir.iterdir() if path.name not in _FILES) if workdir.is_dir() else []
+    if others:
+      more = ', ...' if others[3:] else ''
+      raise CheckpointError(
+        f'{workdir} is no run and holds other files ({", ".join(others[:3])}{more}); give an empty or a new --workdir'
+      )
     return
   old, new = dict(flatten(read_config(workdir))), dict(flatten(_with_tuples(config)))
   changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]

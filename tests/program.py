@@ -15,12 +15,14 @@ TINY = [
 ]  # fmt: skip
 
 
-def start(*arguments, devices=1, **variables):
+def start(*arguments, devices=1, code=None, **variables):
+  """Starts launch.py, or Python code in its place."""
   flags = f'--xla_force_host_platform_device_count={devices}'
   environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': CACHE.name, **variables}
   # A test that called the command line in this process may have set where it keeps what it compiles.
   environment.pop('JAX_COMPILATION_CACHE_DIR', None)
-  command = [sys.executable, str(ROOT / 'launch.py'), *map(str, arguments)]
+  program = [str(ROOT / 'launch.py')] if code is None else ['-c', code]
+  command = [sys.executable, *program, *map(str, arguments)]
   pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
   return subprocess.Popen(command, env=environment, cwd=ROOT, **pipes)
 

@@ -2,12 +2,14 @@
 
 import ast
 import pathlib
+import re
 
 import jax
 import pytest
 import tensorflow_datasets as tfds
 
 from dcgan_jax import build_data, build_game, build_model
+from dcgan_jax.errors import ConfigError
 from dcgan_jax.validate import flatten, validate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
@@ -102,3 +104,20 @@ def test_the_discriminator_that_the_paper_probed_has_28672_pooled_features():
   _, activations = jax.eval_shape(judge, state.discriminator.variables, x, keys)
   assert all(layer.shape[1] >= 4 for layer in activations)
   assert sum(4 * 4 * layer.shape[-1] for layer in activations) == 28_672  # Radford et al. 2016, section 5.1
+
+
+def test_networks_and_batches_that_cannot_fit_are_refused_with_what_can():
+  config = _load('cifar10', 'plain')
+  model = build_model.build_model(config, (32, 32, 3))
+  # 64 x 16 x 16 + 128 x 8 x 8 + 256 x 4 x 4 activations of 4 bytes, of a real and of a fake image.
+  of_image = 2 * 4 * (64 * 16**2 + 128 * 8**2 + 256 * 4**2)
+  check = lambda batch_size, memory: build_model.check_memory(
+    model, (32, 32, 3), batch_size=batch_size, memory=int(memory)
+  )
+  check(100_000, 1e12)
+  with pytest.raises(ConfigError, match='batch_size is 100,000 on each device, which needs more than 23.') as error:
+    check(100_000, 8e9)
+  most = int(re.search(r'no batch above ([\d,]+) fits', str(error.value))[1].replace(',', ''))
+  assert most * of_image < 8e9 < (most + 1000) * of_image
+  with pytest.raises(ConfigError, match='give the networks smaller widths'):
+    check(1, 1e6)

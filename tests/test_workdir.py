@@ -1,6 +1,8 @@
 """config.json and run.json."""
 
 import json
+import os
+import re
 
 import pytest
 
@@ -46,6 +48,42 @@ def test_more_steps_and_other_logging_are_no_other_run(tmp_path):
   workdir.write(tmp_path, 'config.json', config)
   config['steps'], config['logging']['scalars_every'], config['data']['dir'] = 10**6, 7, '/data'
   workdir.check_unchanged(tmp_path, config)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+  (tmp_path / 'thesis.tex').touch()
+  with pytest.raises(CheckpointError, match='is no run and holds other files .thesis.tex.; give an empty or a new'):
+    workdir.check_unchanged(tmp_path, cifar10.get_config().to_dict())
+
+
+@pytest.mark.parametrize(
+  ('key', 'old', 'new'),
+  [
+    ('generator.widths', '(256, 128, 64)', (8, 4)),
+    ('discriminator.optimizer.name', "'adam'", 'sgd'),
+    ('precision', "'float32'", 'bfloat16'),
+    ('data.source', "'tfds:cifar10'", 'digits'),
+    ('loss', "'non_saturating'", 'hinge'),
+    ('tricks.r1', '0.0', 10.0),
+  ],
+)
+def test_another_architecture_optimizer_precision_or_data_set_is_another_run(tmp_path, key, old, new):
+  config = cifar10.reference()
+  workdir.write(tmp_path, 'config.json', config.to_dict())
+  with config.ignore_type():
+    config.update_from_flattened_dict({key: new})
+  with pytest.raises(CheckpointError, match=re.escape(f'(config.{key} {old} -> {new!r})')):
+    workdir.check_unchanged(tmp_path, config.to_dict())
+
+
+def test_a_directory_is_held_by_one_process_at_a_time(tmp_path, capsys):
+  with workdir.held(tmp_path / 'run'):
+    second = workdir.held(tmp_path / 'run')
+    with pytest.raises(CheckpointError, match=f'in use by process {os.getpid()} on .*; wait for it, stop it, or give'):
+      second.__enter__()
+  with workdir.held(tmp_path / 'run'):
+    pass
+  assert capsys.readouterr().err == ''
 
 
 def test_no_part_of_a_file_is_left(tmp_path):

@@ -1,0 +1,271 @@
+"""Faults injected for real into the program in fresh processes, and what is left afterwards."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+from program import TINY, launch, start
+
+import dcgan_jax
+
+pytestmark = pytest.mark.faults
+RUN = [*TINY, '--config.steps=24', '--config.logging.checkpoint_every=6', '--config.evaluation.features=self']
+RUN += ['--config.evaluation.every=8', '--config.evaluation.num=200']
+# Each is run before the program, and ends it in the middle of what its name says, the second time it does it.
+KILL = """
+import os, signal
+from dcgan_jax import checkpoint, hooks, images, sample
+from dcgan_jax.metrics import evaluate
+calls = 0
+def second(then):
+  global calls
+  calls += 1
+  if calls == 2:
+    then()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+MOMENTS = {
+  'while saving': """
+save = checkpoint.ocp.CheckpointManager.save
+def patched(self, *arguments, **options):
+  result = save(self, *arguments, **options)  # Orbax goes on in the background
+  second(lambda: None)
+  return result
+checkpoint.ocp.CheckpointManager.save = patched
+""",
+  'while saving, before anything is written': """
+check = checkpoint.Checkpoints.check_space
+checkpoint.Checkpoints.check_space = lambda *arguments: (second(lambda: None), check(*arguments))
+""",
+  'between steps': """
+watch = hooks.FiniteCheck.watch
+hooks.FiniteCheck.watch = lambda *arguments: (second(lambda: None), watch(*arguments))
+""",
+  'while evaluating': """
+measure = evaluate.Evaluator.measure
+evaluate.Evaluator.measure = lambda *arguments, **options: (second(lambda: None), measure(*arguments, **options))[1]
+""",
+  'while writing a grid': """
+save = images.save_png
+def patched(path, image):
+  second(lambda: path.with_name(f'.{path.name}.part').write_bytes(b'half'))
+  save(path, image)
+images.save_png = patched
+""",
+  'while writing a line': """
+watch = hooks.Scalars.watch
+def patched(self, first, scalars):
+  watch(self, first, scalars)
+  def half():
+    self._file.write('{"step": 8, "generator/lo')
+    self._file.flush()
+  second(half)
+hooks.Scalars.watch = patched
+""",
+}
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """A run that nothing stopped."""
+  directory = tmp_path_factory.mktemp('whole') / 'run'
+  launch('--workdir', directory, *RUN)
+  return directory
+
+
+def _leaves(directory):
+  return jax.tree.leaves_with_path(dcgan_jax.load(directory).state)
+
+
+def _assert_same_run(directory, whole):
+  for (path, expected), (_, value) in zip(_leaves(whole), _leaves(directory), strict=True):
+    np.testing.assert_array_equal(expected, value, err_msg=jax.tree_util.keystr(path))
+  for name in ('scalars.jsonl', 'metrics.jsonl', 'config.json', 'run.json'):
+    assert (directory / name).read_text() == (whole / name).read_text(), name
+  assert {p.name for p in (directory / 'checkpoints').iterdir()} == {p.name for p in (whole / 'checkpoints').iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('moment', MOMENTS)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole, tmp_path, moment):
+  code = f'{KILL}{MOMENTS[moment]}\nimport sys\nfrom dcgan_jax.cli import main\nsys.exit(main(sys.argv[1:]))'
+  killed = start('--workdir', tmp_path / 'run', *RUN, code=code)
+  killed.communicate(timeout=170)
+  assert killed.returncode == -signal.SIGKILL
+  error = launch('--workdir', tmp_path / 'run', *RUN).stderr
+  assert re.search(r'was left by process \d+ on \S+ \(since 20.*\) without a word; taking it over', error)
+  _assert_same_run(tmp_path / 'run', whole)
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+  process = start('--workdir', tmp_path / 'run', *TINY, '--config.steps=1000000', '--config.steps_per_call=20000')
+  while process.poll() is None and not (tmp_path / 'run' / 'scalars.jsonl').exists():
+    time.sleep(0.1)
+  time.sleep(3)  # now it is within a block
+  process.send_signal(signal.SIGTERM)
+  time.sleep(0.5)
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=10)
+  assert process.returncode == 143
+
+
+def test_a_second_process_in_one_workdir_is_refused(tmp_path):
+  first = start('--workdir', tmp_path / 'run', *TINY, '--config.steps=1000000')
+  while not (tmp_path / 'run' / '.process.json').exists():
+    assert first.poll() is None
+    time.sleep(0.1)
+  second = launch('--workdir', tmp_path / 'run', *TINY, '--config.steps=1000000', check=False)
+  assert second.returncode == 2
+  expected = rf'launch.py: {tmp_path}/run is in use by process {first.pid} on \S+ \(since 20\S+\); wait for it, .*\n'
+  assert re.search(expected, second.stderr)
+  first.send_signal(signal.SIGTERM)
+  first.communicate(timeout=60)
+  assert not (tmp_path / 'run' / '.process.json').exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A disk of 6 MB, where this process may mount one."""
+  disk = tmp_path / 'disk'
+  disk.mkdir()
+  mount = shutil.which('mount')
+  if (
+    not mount or subprocess.run([mount, '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk], capture_output=True).returncode
+  ):
+    pytest.skip('mounting a small disk takes rights that this process lacks')
+  yield disk
+  subprocess.run(['umount', '--lazy', disk], check=True)
+
+
+def _fill(disk, leave):
+  with (disk / 'filler').open('wb') as file:
+    file.write(bytes(shutil.disk_usage(disk).free - leave))
+
+
+FULL = r'launch.py: The disk of \S+ is full: a checkpoint needs [\d.]+ MB and [\d.]+ MB are free; make room, then .*\n'
+
+
+def test_a_full_disk_ends_a_run_and_leaves_its_checkpoints(small_disk, whole):
+  many = [*TINY, '--config.steps=600', '--config.logging.checkpoint_every=20', '--config.logging.checkpoints_kept=90']
+  result = launch('--workdir', small_disk / 'run', *many, check=False)
+  assert result.returncode == 2
+  assert re.search(FULL, result.stderr)
+  assert 'Traceback' not in result.stderr
+  kept = sorted(int(path.name) for path in (small_disk / 'run' / 'checkpoints').iterdir())
+  assert len(kept) >= 2
+  assert dcgan_jax.load(small_disk / 'run').step == kept[-1]
+
+
+def test_a_full_disk_is_said_before_anything_compiles(small_disk):
+  _fill(small_disk, leave=100_000)
+  result = launch('--workdir', small_disk / 'run', *TINY, '--config.steps=4', check=False)
+  assert result.returncode == 2
+  assert re.search(FULL, result.stderr)
+
+
+def test_a_run_may_go_on_while_its_disk_is_full(small_disk):
+  flags = [*TINY, '--config.steps=100000', '--config.logging.checkpoint_every=20', '--config.logging.scalars_every=100']
+  flags += ['--config.logging.samples_every=200', '--go-on-unsaved']
+  process = start('--workdir', small_disk / 'run', *flags)
+  while not (small_disk / 'run' / 'samples' / '00000200.png').exists():
+    assert process.poll() is None
+    time.sleep(0.1)
+  _fill(small_disk, leave=0)
+  time.sleep(6)
+  (small_disk / 'filler').unlink()
+  time.sleep(2)
+  process.send_signal(signal.SIGTERM)
+  _, error = process.communicate(timeout=60)
+  assert process.returncode == 143, error
+  assert re.search(r'WARNING: .* full.*; training goes on', error)
+  assert 'Traceback' not in error
+  step = dcgan_jax.load(small_disk / 'run').step
+  assert f'Stopped and saved at step {step}' in error
+  steps = [json.loads(line)['step'] for line in (small_disk / 'run' / 'scalars.jsonl').read_text().splitlines()]
+  assert steps == sorted(set(steps))
+
+
+def test_a_workdir_that_cannot_be_written_is_one_line(small_disk):
+  subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
+  result = launch('--workdir', small_disk / 'run', *TINY, '--config.steps=4', check=False)
+  assert result.returncode == 2
+  assert re.fullmatch(r'launch.py: Cannot write in \S+ \(Read-only file system\); make room or .*\n', result.stderr)
+
+
+def test_a_diverged_run_is_rescued_at_half_the_rates_and_remembers_it(tmp_path):
+  unstable = [*TINY, '--config.generator.optimizer.name=sgd', '--config.discriminator.optimizer.name=sgd']
+  unstable += [f'--config.{player}.optimizer.learning_rate=20' for player in ('generator', 'discriminator')]
+  unstable += ['--config.steps=60', '--config.logging.checkpoint_every=3']
+  rescued = launch('--workdir', tmp_path / 'run', *unstable, '--rescues', '9')
+  rescues = json.loads((tmp_path / 'run' / 'run.json').read_text())['rescues']
+  assert 1 <= len(rescues) <= 9
+  assert rescues[0]['reason'].startswith('Training diverged at step')
+  line = f'{rescues[0]["reason"]}. Back to step {rescues[0]["step"]} at half the learning rates, rescue 1 of 9'
+  assert line in rescued.stderr
+  assert dcgan_jax.load(tmp_path / 'run').step == 60
+  # The rates stay what they became.
+  launch('--workdir', tmp_path / 'run', *unstable, '--config.steps=62')
+  assert json.loads((tmp_path / 'run' / 'run.json').read_text())['rescues'] == rescues
+
+
+def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(whole, tmp_path):
+  shutil.copytree(whole, tmp_path / 'run')
+  for path in (tmp_path / 'run' / 'checkpoints' / '24' / 'state' / 'd').iterdir():
+    os.truncate(path, 10)
+  result = launch('--workdir', tmp_path / 'run', *RUN)
+  assert 'WARNING: the checkpoint of step 24 cannot be used (damaged' in result.stderr
+  assert 'Resuming' in result.stdout
+  shutil.rmtree(tmp_path / 'run' / 'checkpoints' / '24.damaged')
+  _assert_same_run(tmp_path / 'run', whole)
+
+
+def test_what_needs_a_checkpoint_says_that_there_is_none_yet(tmp_path):
+  (tmp_path / 'run').mkdir()
+  for command in (['sample'], ['evaluate', '--features', 'self'], ['probe']):
+    result = launch(*command, '--workdir', tmp_path / 'run', check=False)
+    assert result.returncode == 2
+    assert 'config.json is missing); train one' in result.stderr
+  launch('--workdir', tmp_path / 'run', *TINY, '--config.steps=2')
+  shutil.rmtree(tmp_path / 'run' / 'checkpoints')
+  for command in (['sample'], ['evaluate', '--features', 'self'], ['probe']):
+    result = launch(*command, '--workdir', tmp_path / 'run', check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith('launch.py: No checkpoint in')
+    assert result.stderr.count('\n') == 1
+
+
+def test_fewer_steps_than_are_done_is_said(whole):
+  result = launch('--workdir', whole, *RUN, '--config.steps=7')
+  assert 'is finished: step 24 of 7' in result.stdout
+
+
+def test_a_hostile_environment_changes_nothing(whole, tmp_path):
+  # No home to write to, a locale without UTF-8, 40 columns, a clock that goes back, no terminal.
+  readonly = tmp_path / 'home'
+  readonly.write_text('a file where folders are wanted')
+  variables = {'HOME': str(readonly), 'XDG_CACHE_HOME': str(readonly / 'cache'), 'LC_ALL': 'C', 'COLUMNS': '40'}
+  code = """
+import sys, time, itertools
+count = itertools.count()
+clock = time.time
+time.time = lambda: clock() - 3600 * next(count)
+sys.modules['tensorflow'] = sys.modules['tensorboard'] = None
+from dcgan_jax.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+  plain = [flag for flag in RUN if 'evaluation' not in flag]
+  process = start('--workdir', tmp_path / 'run', *plain, code=code, **variables)
+  _, error = process.communicate(timeout=170)
+  assert process.returncode == 0, error
+  assert 'Traceback' not in error
+  for (_, expected), (_, value) in zip(_leaves(whole), _leaves(tmp_path / 'run'), strict=True):
+    np.testing.assert_array_equal(expected, value)
+  assert pathlib.Path(readonly).is_file()
