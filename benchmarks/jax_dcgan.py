@@ -20,7 +20,7 @@ from dcgan_jax.data.streamed import StreamedFeeder  # noqa: E402
 
 def config_of(task):
   """configs/cifar10.py at the task's size, widths, batch and precision."""
-  config = importlib.import_module('configs.cifar10').get_config()
+  config = importlib.import_module('configs.cifar10').reference()
   config.update(batch_size=task['batch_size'], precision=task['precision'], reuse_fakes=task.get('reuse_fakes', True))
   config.steps_per_call = task.get('steps_per_call', 10)
   config.data.image_size = task['size']

@@ -187,6 +187,12 @@ def _announce(config, directory, source, first, devices, rescues) -> None:
   if first >= config.steps:
     print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
     return
+  before = workdir.read_config(directory)['steps'] if first else config.steps
+  if before != config.steps and config.tricks.decay != 'constant':
+    print(
+      f'config.steps {before:,} -> {config.steps:,}: from here on the learning rates are those of a run of '
+      f'{config.steps:,} steps (config.tricks.decay {config.tricks.decay})'
+    )
   workdir.write(directory, 'config.json', config.to_dict())
   workdir.write(directory, 'run.json', workdir.describe_run(source.shape, source.classes, rescues))
   print(

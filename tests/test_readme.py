@@ -24,6 +24,13 @@ def test_every_config_is_in_the_table():
   assert set(re.findall(r'^\| `(\w+)\.py`', README, re.MULTILINE)) == {p.stem for p in (ROOT / 'configs').glob('*.py')}
 
 
+def test_every_test_that_a_document_names_exists():
+  tests = ''.join(path.read_text() for path in (ROOT / 'tests').glob('*.py'))
+  for document in [ROOT / 'SECURITY.md', *(ROOT / 'docs').glob('*.md')]:
+    for name in re.findall(r'`(?:tests/)?(test_\w+)(?:\.py)?`', document.read_text()):
+      assert f'def {name}(' in tests or (ROOT / 'tests' / f'{name}.py').exists(), name
+
+
 def test_every_linked_file_exists():
   for link in re.findall(r'\]\((?!http)([^)]+)\)', README):
     assert (ROOT / link).exists(), link
