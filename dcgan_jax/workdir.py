@@ -66,7 +66,10 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
   lock = filelock.FileLock(workdir / '.lock')
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    lock.acquire(timeout=0)
+    try:
+      lock.acquire(timeout=0)
+    except NotImplementedError:
+      print(f'{workdir} is on a file system without locks; see that one process alone trains there', file=sys.stderr)
     if holder.exists():
       print(f'{workdir} was left by {_who(holder)} without a word; taking it over', file=sys.stderr)
     since = datetime.datetime.now().astimezone().isoformat(timespec='seconds')

@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+import filelock
 import pytest
 
 from configs import cifar10
@@ -84,6 +85,16 @@ def test_a_directory_is_held_by_one_process_at_a_time(tmp_path, capsys):
   with workdir.held(tmp_path / 'run'):
     pass
   assert capsys.readouterr().err == ''
+
+
+def test_a_file_system_without_locks_is_used_all_the_same(tmp_path, monkeypatch, capsys):
+  def refuse(*_, **__):
+    raise NotImplementedError
+
+  monkeypatch.setattr(filelock.FileLock, 'acquire', refuse)
+  with workdir.held(tmp_path / 'run'):
+    assert (tmp_path / 'run' / '.process.json').exists()
+  assert 'without locks' in capsys.readouterr().err
 
 
 def test_no_part_of_a_file_is_left(tmp_path):
