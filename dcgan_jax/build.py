@@ -263,10 +263,12 @@ def _record(
 
 def _evaluation(config, directory, evaluator, draw, *, progress, step) -> hooks.Evaluation:
   options = config.evaluation
+  best = Checkpoints(directory / 'best', kept=1)
+  best.drop_after(step)
   return hooks.Evaluation(
     directory,
     measure=lambda variables: evaluator.measure(draw(variables, num=options.num), seed=config.seed),
-    best=Checkpoints(directory / 'best', kept=1),
+    best=best,
     progress=progress,
     step=step,
     stop_on_collapse=options.stop_on_collapse,

@@ -164,6 +164,11 @@ class Checkpoints:
     """Takes a checkpoint out of the run, as `<step>.diverged`."""
     self._rename(step, 'diverged')
 
+  def drop_after(self, step: int) -> None:
+    """Deletes the checkpoints of later steps, which a run that went back has not reached again."""
+    for later in [found for found in self._manager.all_steps() if found > step]:
+      self._manager.delete(later)
+
   def _rename(self, step: int, why: str) -> pathlib.Path:
     path = self.directory / str(step)
     names = (f'{step}.{why}{i or ""}' for i in range(10**6))

@@ -76,6 +76,17 @@ def test_donating_a_state_does_not_change_what_is_being_saved(tmp_path, create_t
   _assert_equal(expected, Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1)))
 
 
+def test_a_run_that_went_back_saves_steps_that_it_had_passed(tmp_path, create_tiny_state, key):
+  with Checkpoints(tmp_path, kept=1) as checkpoints:
+    checkpoints.save(5, create_tiny_state(key))
+  with Checkpoints(tmp_path, kept=1) as checkpoints:
+    checkpoints.drop_after(5)
+    assert checkpoints.latest_step() == 5
+    checkpoints.drop_after(2)
+    checkpoints.save(4, create_tiny_state(key))
+  assert Checkpoints(tmp_path, read_only=True).latest_step() == 4
+
+
 def test_a_step_that_is_there_stays(tmp_path, create_tiny_state, key, abstract):
   first, second = create_tiny_state(key), create_tiny_state(jax.random.key(8))
   with Checkpoints(tmp_path) as checkpoints:
