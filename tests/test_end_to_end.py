@@ -72,6 +72,15 @@ def test_nothing_compiles_once_every_hook_has_acted(tmp_path):
   assert compiled(19) == once
 
 
+def test_more_steps_of_a_run_whose_rates_fall_are_said_to_stretch_the_fall(tmp_path):
+  said = [
+    launch('--workdir', tmp_path / 'run', f'--config.steps={steps}', *TINY, '--config.tricks.decay=linear').stdout
+    for steps in (2, 3)
+  ]
+  assert 'config.steps 2 -> 3: from here on the learning rates are those of a run of 3 steps' in said[1]
+  assert 'from here on' not in said[0]
+
+
 def test_a_finished_run_says_so_and_exits_with_zero(runs):
   before = sorted((runs / 'whole').rglob('*'))
   result = launch('--workdir', runs / 'whole')
