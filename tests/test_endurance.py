@@ -52,11 +52,11 @@ def test_nothing_grows_with_the_steps(tmp_path):
   slope = np.polyfit(columns['step'], columns['megabytes'], 1)[0] * 1000
   print(f'{slope:.2f} MB in 1,000 steps at', {name: [c.min(), c.max()] for name, c in columns.items()})
   assert len(set(columns['compiled'])) == 1
-  # Orbax saves in threads of its own.
+  # Orbax saves in threads and files that come and go; what leaks is there when it rests, too.
   half = len(lines) // 2
-  assert columns['threads'][half:].max() <= columns['threads'][:half].max()
-  assert columns['descriptors'][half:].max() <= columns['descriptors'][:half].max() + 2
-  assert columns['megabytes'].max() - columns['megabytes'].min() < 100
+  for name in ('threads', 'descriptors'):
+    assert columns[name][half:].min() <= columns[name][:half].min()
+  assert columns['megabytes'][half:].max() < columns['megabytes'][:half].max() + 30
   files = [path for path in (tmp_path / 'run').rglob('*') if path.is_file() and path.parent.name != 'samples']
   assert len(files) < 150
   assert len(list((tmp_path / 'run' / 'checkpoints').iterdir())) == 3
