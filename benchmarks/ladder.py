@@ -32,7 +32,7 @@ LINEAR = FAST | {'tricks.decay': 'linear'}
 SPECTRAL = {'tricks.spectral_norm': ('discriminator',)}
 # A run: the config's variant, the widths at a CPU's size, and what it changes.
 RUNS = {
-  'dcgan': ('plain', DCGAN, {}),
+  'best': ('best', DCGAN, {}),
   'minibatch': ('plain', DCGAN, {'tricks.minibatch': 'discrimination'}),
   'noise': ('plain', DCGAN, {'tricks.instance_noise': 0.3, 'tricks.instance_noise_steps': 5000}),
   'relativistic': ('plain', DCGAN, {'loss': 'relativistic_average'}),
@@ -42,11 +42,11 @@ RUNS = {
   'linear_diffaugment': ('plain', DCGAN, {**LINEAR, 'tricks.augment': ('color', 'translation', 'cutout')}),
   'linear_sn': ('plain', DCGAN, {**LINEAR, **SPECTRAL}),
   'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED),
-  'best': ('best', DCGAN, {}),
+  'linear': ('plain', DCGAN, LINEAR),
   'best_conditional': ('best_conditional', DCGAN, {}),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
-ORDER = [('sngan_cnn', 0), ('dcgan', 0), ('best', 0), *((n, s) for s in (1, 2) for n in ('sngan_cnn', 'best'))]
+ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'linear')]
 ORDER += [(name, 0) for name in RUNS if (name, 0) not in ORDER]
 MEASURED_AT = (2, 3, 4)  # quarters of the steps
 

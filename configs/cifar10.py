@@ -1,13 +1,11 @@
-"""DCGAN on CIFAR-10 at 32 x 32: the reference configuration, with every key, and what to run.
+"""DCGAN on CIFAR-10 at 32 x 32: the reference configuration, with every key.
 
     python launch.py --config configs/cifar10.py --workdir runs/cifar10
 
-is the reference with the recipe of `best` and narrower networks: what to run where nothing else is asked.
-
 Variants, as `--config configs/cifar10.py:NAME`:
-    best     of the lowest distance measured here (docs/recipes.md, the ladder), at the size of sngan_cnn; for a GPU.
-    best_conditional  the same with labels.
-    plain    the reference as it is written below: DCGAN as it was published, with an averaged generator.
+    plain    this reference as it is, whatever the default becomes: DCGAN as it was published, and its average.
+    best     the same with twice the widths, as large as sngan_cnn: no trick was worth more here (docs/recipes.md).
+    best_conditional  best with labels.
     paper    Radford et al. 2016: 5 x 5 kernels, z ~ U(-1, 1), twice the widths, no output biases.
     pytorch  the PyTorch DCGAN example, which reads CIFAR-10 at 64 x 64: 3,576,704 and 2,765,568 parameters.
     feature_learning  the 3 x 3 networks whose discriminator the paper probed: 28,672 features (section 5.1).
@@ -146,15 +144,7 @@ def reference():
   return config
 
 
-def recipe(config):
-  # Twice the rates of the reference, falling to nothing: quick at first, and the last checkpoint is a good one.
-  config.tricks.decay = 'linear'
-  for player in (config.generator, config.discriminator):
-    player.optimizer.learning_rate = 4e-4
-
-
 def best(config):
-  recipe(config)
   config.generator.widths = (512, 256, 128)
   config.discriminator.widths = (128, 256, 512)
 
@@ -214,7 +204,7 @@ def conditional(config):
 VARIANTS = {
   'plain': lambda config: None,
   'conditional': conditional,
-  '': recipe,
+  '': lambda config: None,
   'best': best,
   'best_conditional': best_conditional,
   'paper': paper,
