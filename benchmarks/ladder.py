@@ -66,7 +66,7 @@ def main():
   parser.add_argument('--generators', nargs='*', default=('live', 'averaged'), help='to measure (%(default)s)')
   parser.add_argument('--workdir', type=pathlib.Path, default=pathlib.Path('runs/ladder'), help='of the runs')
   parser.add_argument('--out', type=pathlib.Path, default=ROOT / 'benchmarks/results/ladder_cpu', help='of the JSONs')
-  parser.add_argument('--figure', type=pathlib.Path, help='a .png of the distances over the steps; needs matplotlib')
+  parser.add_argument('--figure', type=pathlib.Path, help='a .png of the final distances; needs matplotlib')
   parser.add_argument('--table', action='store_true', help='train nothing: only the table and the figure')
   args = parser.parse_args()
   args.out.mkdir(parents=True, exist_ok=True)
@@ -159,19 +159,21 @@ def _mean_and_range(values):
 
 
 def draw(folder, path):
-  """The distances over the steps, a line for each seed."""
+  """The final distance of every run, a dot for each seed."""
   import matplotlib
 
   matplotlib.use('Agg')
   from matplotlib import pyplot
 
-  figure, axis = pyplot.subplots(figsize=(7, 4), layout='constrained')
-  for i, ((run, generator), seeds) in enumerate(rows(folder).items()):
-    for j, distances in enumerate(seeds.values()):
-      label = f'{run}, {generator}' if j == 0 else None
-      axis.plot(list(distances), list(distances.values()), marker='o', color=f'C{i}', label=label)
-  axis.set(xlabel='step', ylabel='Fréchet distance', ylim=(0, None))
-  axis.legend(fontsize='small')
+  found = rows(folder)
+  figure, axis = pyplot.subplots(figsize=(7, 1.2 + 0.22 * len(found)), layout='constrained')
+  for height, ((_, generator), seeds) in enumerate(found.items()):
+    final = [distances[max(distances)] for distances in seeds.values()]
+    axis.plot(final, [height] * len(final), 'o', color='C0' if generator == 'averaged' else 'C1', alpha=0.8)
+  axis.set_yticks(range(len(found)), [f'{run}, {generator}' for run, generator in found], fontsize='small')
+  axis.invert_yaxis()
+  axis.grid(axis='x', alpha=0.3)
+  axis.set(xlabel='Fréchet distance at the last step, a dot for each seed', xlim=(0, None))
   figure.savefig(path, dpi=110)
 
 
