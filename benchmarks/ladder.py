@@ -37,12 +37,12 @@ RUNS = {
   'noise': ('plain', DCGAN, {'tricks.instance_noise': 0.3, 'tricks.instance_noise_steps': 5000}),
   'relativistic': ('plain', DCGAN, {'loss': 'relativistic_average'}),
   'sn_hinge': ('plain', DCGAN, {**FAST, 'loss': 'hinge', **SPECTRAL}),
-  'linear_minibatch': ('plain', DCGAN, {**FAST, 'tricks.minibatch': 'standard_deviation', 'tricks.decay': 'linear'}),
+  'linear': ('plain', DCGAN, LINEAR),
+  'linear_minibatch': ('plain', DCGAN, {**LINEAR, 'tricks.minibatch': 'standard_deviation'}),
   'linear_flip': ('plain', DCGAN, {**LINEAR, 'data.flip': True}),
   'linear_diffaugment': ('plain', DCGAN, {**LINEAR, 'tricks.augment': ('color', 'translation', 'cutout')}),
   'linear_sn': ('plain', DCGAN, {**LINEAR, **SPECTRAL}),
   'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED),
-  'linear': ('plain', DCGAN, LINEAR),
   'best_conditional': ('best_conditional', DCGAN, {}),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
