@@ -29,6 +29,6 @@ def start(*arguments, devices=1, code=None, **variables):
 
 def launch(*arguments, devices=1, check=True, **variables):
   process = start(*arguments, devices=devices, **variables)
-  output, error = process.communicate(timeout=170)
+  output, error = process.communicate(timeout=400)
   assert not check or process.returncode == 0, error
   return subprocess.CompletedProcess(process.args, process.returncode, output, error)

@@ -1,5 +1,7 @@
 """Faults injected for real into the program in fresh processes, and what is left afterwards."""
 
+import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -98,7 +100,7 @@ def _assert_same_run(directory, whole):
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole, tmp_path, moment):
   code = f'{KILL}{MOMENTS[moment]}\nimport sys\nfrom dcgan_jax.cli import main\nsys.exit(main(sys.argv[1:]))'
   killed = start('--workdir', tmp_path / 'run', *RUN, code=code)
-  killed.communicate(timeout=170)
+  killed.communicate(timeout=400)
   assert killed.returncode == -signal.SIGKILL
   error = launch('--workdir', tmp_path / 'run', *RUN).stderr
   assert re.search(r'was left by process \d+ on \S+ \(since 20.*\) without a word; taking it over', error)
@@ -127,7 +129,7 @@ def test_a_second_process_in_one_workdir_is_refused(tmp_path):
   expected = rf'launch.py: {tmp_path}/run is in use by process {first.pid} on \S+ \(since 20\S+\); wait for it, .*\n'
   assert re.search(expected, second.stderr)
   first.send_signal(signal.SIGTERM)
-  first.communicate(timeout=60)
+  first.communicate(timeout=120)
   assert not (tmp_path / 'run' / '.process.json').exists()
 
 
@@ -146,7 +148,8 @@ def small_disk(tmp_path):
 
 
 def _fill(disk, leave):
-  with (disk / 'filler').open('wb') as file:
+  # Unbuffered, a disk that a run fills at the same time takes what it can, or nothing.
+  with (disk / 'filler').open('wb', buffering=0) as file, contextlib.suppress(OSError):
     file.write(bytes(shutil.disk_usage(disk).free - leave))
 
 
@@ -179,14 +182,15 @@ def test_a_run_may_go_on_while_its_disk_is_full(small_disk):
     assert process.poll() is None
     time.sleep(0.1)
   _fill(small_disk, leave=0)
-  time.sleep(6)
+  # Where the disk fills up while a checkpoint is being written, Orbax's own threads print, too.
+  said = itertools.takewhile(lambda line: not re.search(r'WARNING: .*; training goes on', line), process.stderr)
+  assert len(list(said)) < 1000
+  assert process.poll() is None
   (small_disk / 'filler').unlink()
   time.sleep(2)
   process.send_signal(signal.SIGTERM)
-  _, error = process.communicate(timeout=60)
+  _, error = process.communicate(timeout=120)
   assert process.returncode == 143, error
-  # Where the disk fills up while a checkpoint is being written, Orbax's own threads print, too.
-  assert re.search(r'WARNING: .*; training goes on', error)
   step = dcgan_jax.load(small_disk / 'run').step
   assert f'Stopped and saved at step {step}' in error
   steps = [json.loads(line)['step'] for line in (small_disk / 'run' / 'scalars.jsonl').read_text().splitlines()]
@@ -203,17 +207,17 @@ def test_a_workdir_that_cannot_be_written_is_one_line(small_disk):
 def test_a_diverged_run_is_rescued_at_half_the_rates_and_remembers_it(tmp_path):
   unstable = [*TINY, '--config.generator.optimizer.name=sgd', '--config.discriminator.optimizer.name=sgd']
   unstable += [f'--config.{player}.optimizer.learning_rate=15' for player in ('generator', 'discriminator')]
-  unstable += ['--config.steps=60', '--config.logging.checkpoint_every=3']
+  unstable += ['--config.steps=12', '--config.logging.checkpoint_every=3']
   rescued = launch('--workdir', tmp_path / 'run', *unstable, '--rescues', '9')
   rescues = json.loads((tmp_path / 'run' / 'run.json').read_text())['rescues']
   assert 1 <= len(rescues) <= 9
   assert rescues[0]['reason'].startswith('Training diverged at step')
   line = f'{rescues[0]["reason"]}. Back to step {rescues[0]["step"]} at half the learning rates, rescue 1 of 9'
   assert line in rescued.stderr
-  assert dcgan_jax.load(tmp_path / 'run').step == 60
+  assert dcgan_jax.load(tmp_path / 'run').step == 12
   # The rates stay what they became.
-  launch('--workdir', tmp_path / 'run', *unstable, '--config.steps=62')
-  assert json.loads((tmp_path / 'run' / 'run.json').read_text())['rescues'] == rescues
+  launch('--workdir', tmp_path / 'run', *unstable, '--config.steps=13', '--rescues', '9')
+  assert json.loads((tmp_path / 'run' / 'run.json').read_text())['rescues'][: len(rescues)] == rescues
 
 
 def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(whole, tmp_path):
@@ -263,7 +267,7 @@ sys.exit(main(sys.argv[1:]))
 """
   plain = [flag for flag in RUN if 'evaluation' not in flag]
   process = start('--workdir', tmp_path / 'run', *plain, code=code, **variables)
-  _, error = process.communicate(timeout=170)
+  _, error = process.communicate(timeout=400)
   assert process.returncode == 0, error
   assert 'Traceback' not in error
   for (_, expected), (_, value) in zip(_leaves(whole), _leaves(tmp_path / 'run'), strict=True):
