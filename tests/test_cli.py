@@ -8,6 +8,7 @@ import time
 import pytest
 
 from dcgan_jax import cli
+from dcgan_jax.commands.train import read_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
@@ -138,6 +139,6 @@ def test_each_command_explains_its_flags(command, capsys):
 
 
 def test_overrides_are_taken_with_and_without_an_equals_sign():
-  config = cli._read_config(CIFAR10, None, ['--config.batch_size', '64', '--config.data.flip', '--config.seed=3'])
+  config = read_config(CIFAR10, None, ['--config.batch_size', '64', '--config.data.flip', '--config.seed=3'])
   assert (config.batch_size, config.data.flip, config.seed) == (64, True, 3)
   assert config.is_locked

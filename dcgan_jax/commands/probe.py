@@ -1,0 +1,51 @@
+import functools
+import json
+import pathlib
+import sys
+
+from dcgan_jax import flags
+from dcgan_jax.errors import ConfigError
+
+
+def probe(argv: list[str]) -> None:
+  """Measures what a run's discriminator has learned: accuracy of a linear L2-SVM on its features, beside baselines."""
+  parser = flags.Parser('probe', probe.__doc__)
+  parser.add_run()
+  parser.add_argument('--data', help="labelled data: tfds:NAME, npz:PATH; default: the run's own")
+  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument('--train-split', default='train', help='to train the SVM on (%(default)s)')
+  parser.add_argument('--test-split', default='test', help='to test it on (%(default)s)')
+  parser.add_argument(
+    '--num-train', type=flags.whole_number(2), help='training examples, drawn by --seed; default: all'
+  )
+  parser.add_argument(
+    '--labels-per-class', type=flags.whole_number(1), metavar='N', help='also with N labels per class'
+  )
+  parser.add_argument('--draws', type=flags.whole_number(2), default=10, help='of the N labels per class (%(default)s)')
+  parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of everything random (%(default)s)')
+  parser.add_argument('--out', type=pathlib.Path, help='a .json with all numbers')
+  args = parser.parse_args(argv)
+  if args.out is not None and args.out.suffix != '.json':
+    raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
+
+  flags.prepare_libraries()
+  from dcgan_jax import run
+  from dcgan_jax.applications import linear_probe
+
+  restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  train = restored.labelled(args.data, split=args.train_split, num=args.num_train, seed=args.seed)
+  test = restored.labelled(args.data, split=args.test_split)
+  features = {'raw pixels': linear_probe.pixels}
+  if linear_probe.fits_kmeans(restored.shape):
+    features['k-means, 1 layer'] = linear_probe.kmeans_features(train[0], seed=args.seed)
+  features['untrained discriminator'] = restored.untrained(args.seed).features
+  features[f'discriminator, step {restored.step}'] = restored.features
+  result = linear_probe.run_probe(
+    features, *train, *test, labels_per_class=args.labels_per_class, draws=args.draws, seed=args.seed,
+    report=functools.partial(print, file=sys.stderr, flush=True),
+  )  # fmt: skip
+  print(linear_probe.table(result))
+  if args.out is not None:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result | {'workdir': str(args.workdir), 'step': restored.step}, indent=2) + '\n')
+    print(f'All numbers: {args.out}')

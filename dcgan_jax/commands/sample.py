@@ -1,0 +1,30 @@
+import pathlib
+
+from dcgan_jax import flags
+
+
+def sample(argv: list[str]) -> None:
+  """Draws images from the averaged generator of a run; sample i is a function of the seed and i alone."""
+  parser = flags.Parser('sample', sample.__doc__)
+  parser.add_run()
+  parser.add_argument('--num', type=flags.whole_number(1), default=64, help='how many (%(default)s)')
+  parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the draw (%(default)s)')
+  parser.add_argument(
+    '--class', type=flags.whole_number(0), dest='label', metavar='N',
+    help='of a run with labels: samples of class N; default: each class in turn, a column of the grid each',
+  )  # fmt: skip
+  parser.add_argument(
+    '--out', type=pathlib.Path, default=pathlib.Path('samples.png'),
+    help='a .png (grid), an .npz (uint8 [N, H, W, C] under "images") or a folder of PNGs (%(default)s)',
+  )  # fmt: skip
+  args = parser.parse_args(argv)
+
+  flags.prepare_libraries()
+  from dcgan_jax import run
+  from dcgan_jax import sample as samples
+
+  restored = run.load(args.workdir, step=args.step)
+  columns = restored.num_classes if args.label is None else None
+  samples.save(args.out, restored.sample(args.num, seed=args.seed, label=args.label), columns=columns)
+  what = '' if args.label is None else f' of class {args.label}'
+  print(f'{args.num} samples{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')

@@ -1,0 +1,59 @@
+"""What all commands share: how flags are read, and how libraries are told to behave before JAX is imported."""
+
+import argparse
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable
+from typing import NoReturn
+
+from dcgan_jax.errors import ConfigError
+
+
+class Parser(argparse.ArgumentParser):
+  """An argument parser whose errors are UserErrors."""
+
+  def __init__(self, command: str, description: str):
+    super().__init__(prog=f'launch.py {command}', description=description, allow_abbrev=False)
+
+  def add_run(self) -> None:
+    """Adds the flags that say which run, and which of its checkpoints."""
+    self.add_argument('--workdir', type=pathlib.Path, required=True, help='the run')
+    self.add_argument('--step', type=whole_number(0), help='of the checkpoint; default: the newest')
+
+  def error(self, message: str) -> NoReturn:
+    raise ConfigError(f'{message[0].upper()}{message[1:]}; see {self.prog} --help')
+
+
+def whole_number(lowest: int) -> Callable[[str], int]:
+  """The type of a flag: a whole number from `lowest`."""
+
+  def parse(text: str) -> int:
+    if not text.isdecimal() or not lowest <= int(text) < 2**32:
+      raise argparse.ArgumentTypeError(f'{text!r} is no whole number from {lowest} to 2**32 - 1')
+    return int(text)
+
+  return parse
+
+
+def prepare_libraries() -> None:
+  """Before JAX is imported: it keeps what it compiles, and libraries tell their developers' news to nobody."""
+  import logging as standard_logging
+  import warnings
+
+  from absl import logging
+
+  from dcgan_jax import workdir
+
+  compiled = workdir.cache_directory() / 'compiled'
+  with contextlib.suppress(OSError):  # JAX would complain about every program that it cannot keep.
+    compiled.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(compiled))
+  # A program that took less than this to compile takes as long to find again.
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.3')
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
+  # What Orbax logs of a failure is raised, too, and said in one line.
+  logging.set_verbosity(logging.FATAL)
+  standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
+  warnings.filterwarnings('ignore', category=DeprecationWarning)
