@@ -68,7 +68,8 @@ DISCRIMINATOR_LABELS = {
   'projection': (None, conditional.project),
   'auxiliary': (None, conditional.classify),
 }
-LATENTS = {'normal': latents.normal, 'uniform': latents.uniform}
+# How z is drawn, and the bounds of every component of it.
+LATENTS = {'normal': (latents.normal, None), 'uniform': (latents.uniform, 1.0)}
 OPTIMIZERS = {'adam': optimizers.adam, 'adamw': optimizers.adamw, 'rmsprop': optimizers.rmsprop, 'sgd': optimizers.sgd}
 DECAYS = {'constant': optimizers.constant, 'linear': optimizers.linear, 'cosine': optimizers.cosine}
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -81,6 +82,7 @@ class Model:
 
   generator, discriminator: modules without parameters.
   latents: keys [B] -> z [B, Z].
+  latent_limit: every component of z is within [-limit, limit]; None: z is normal.
   num_classes: of the labels that the networks ask for; None: they ask for none.
   labels: indices of samples [B] -> their labels, int32 [B], or None.
   sees_labels: whether the discriminator's features depend on labels.
@@ -91,6 +93,7 @@ class Model:
   discriminator: nn.Module
   latents: Callable
   latent_size: int
+  latent_limit: float | None
   num_classes: int | None
   labels: Callable
   sees_labels: bool
@@ -100,7 +103,7 @@ class Model:
 def build_model(config: ConfigDict, shape: tuple[int, ...], classes: int | None = None) -> Model:
   """The networks of a config for examples of `shape`, (*spatial, C), which have `classes` classes, or no labels."""
   num_classes = _num_classes(config, classes)
-  draw = look_up(LATENTS, config.generator.latents, 'config.generator.latents')
+  draw, limit = look_up(LATENTS, config.generator.latents, 'config.generator.latents')
   draw = functools.partial(draw, latent_size=config.generator.latent_size)
   generator = _generator(config, tuple(shape), num_classes)
   if config.generator.normalization == 'virtual_batch':
@@ -128,6 +131,7 @@ def build_model(config: ConfigDict, shape: tuple[int, ...], classes: int | None 
     discriminator=discriminator,
     latents=draw,
     latent_size=config.generator.latent_size,
+    latent_limit=limit,
     num_classes=num_classes,
     labels=sample.no_labels if num_classes is None else functools.partial(sample.every_class, num_classes=num_classes),
     sees_labels=config.tricks.discriminator_labels in ('planes', 'embedding'),

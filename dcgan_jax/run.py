@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import build, build_data, build_model, images, sample, workdir
+from dcgan_jax import build, build_data, build_model, images, latents, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import ConfigError, DataError
 from dcgan_jax.state import GANState
@@ -29,6 +30,9 @@ class Run:
     shape: of an example, (*spatial, C).
     num_classes: of the labels that the networks take; None of an unconditional run.
     state: everything that was saved.
+    variables: {'generator': of the averaged generator, 'discriminator'}.
+    latent_size: Z.
+    latent_limit: every component of z is within [-limit, limit]; None: z is normal.
   """
 
   def __init__(self, config: ConfigDict, model: build_model.Model, state: GANState, shape: tuple[int, ...]):
@@ -38,13 +42,11 @@ class Run:
     self.num_classes = model.num_classes
     self.state = state
     self._model = model
+    self.variables = {'generator': state.averaged, 'discriminator': state.discriminator.variables}
+    self.latent_size = model.latent_size
+    self.latent_limit = model.latent_limit
     self._generate = sample.compile_generate(model.generator)
-
-    def judge(variables, x):
-      labels, keys = jnp.zeros(x.shape[0], jnp.int32), jax.random.split(jax.random.key(0), x.shape[0])
-      return model.discriminator.apply(variables, x, labels, train=False, keys=keys)
-
-    self._judge = jax.jit(judge)
+    self._judge = jax.jit(functools.partial(_judge, model.discriminator))
 
   def sample(
     self, num: int, *, seed: int = 0, label: int | None = None, batch_size: int = 64, live: bool = False
@@ -61,15 +63,99 @@ class Run:
     Raises:
       ConfigError: a label where there are none, or one that does not exist.
     """
-    if label is not None and self.num_classes is None:
-      raise ConfigError(f'This run was trained without labels, so it has no class {label} to draw from')
-    if label is not None and not 0 <= label < self.num_classes:
-      raise ConfigError(f'No class {label}; this run has the classes 0 to {self.num_classes - 1}')
+    self.labels(num, label)
     variables = self.state.generator.variables if live else self.state.averaged
     labels = self._model.labels if label is None else functools.partial(sample.one_class, label=label)
     return sample.draw(
       self._generate, variables, self._model.latents, num=num, seed=seed, labels=labels, batch_size=batch_size
     )
+
+  def latents(self, num: int, *, seed: int = 0, first: int = 0) -> np.ndarray:
+    """The z of samples first .. first + num - 1 of `sample`, float32 [num, Z]."""
+    return sample.draw_latents(self._model.latents, num=num, seed=seed, first=first)
+
+  def labels(self, num: int, label: int | None = None) -> np.ndarray | None:
+    """Labels of `num` samples: all `label`, or each class in turn, int32 [num]; None of an unconditional run.
+
+    Raises:
+      ConfigError: a label where there are none, or one that does not exist.
+    """
+    if label is None:
+      return self._model.labels(np.arange(num))
+    if self.num_classes is None:
+      raise ConfigError(f'This run was trained without labels, so it has no class {label} to draw from')
+    if not 0 <= label < self.num_classes:
+      raise ConfigError(f'No class {label}; this run has the classes 0 to {self.num_classes - 1}')
+    return sample.one_class(np.arange(num), label=label)
+
+  def generator(self, variables: dict, z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+    """G as a pure function to differentiate: variables['generator'], z [B, Z] -> examples in [-1, 1], [B, *shape]."""
+    return self._generate(variables, z, labels)
+
+  def discriminator(
+    self, variables: dict, x: jax.Array, labels: jax.Array | None = None
+  ) -> tuple[jax.Array, list[jax.Array]]:
+    """D as a pure function to differentiate: variables['discriminator'], x in [-1, 1], [B, *shape] -> logits [B] and
+    the activations of each layer, [B, *spatial, F]."""
+    return self._judge(variables, x, labels)
+
+  def read_images(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
+    """Decodes image files, cuts out the central square and resizes it to the run's shape: uint8 [N, *shape].
+
+    Raises:
+      DataError: no image, or the run's examples are none.
+    """
+    height, width, channels = self.shape if sample.is_image(self.shape) else (0, 1, 0)
+    if height != width:
+      raise DataError(f'Examples of this run have the shape {self.shape}; image files are fitted to squares alone')
+    return np.stack([images.fit(images.read(pathlib.Path(path), channels=channels), height) for path in paths])
+
+  def project(
+    self, targets: Any, *, restarts: int = 8, steps: int = 300, learning_rate: float = 0.1, seed: int = 0,
+    label: int | None = None,
+  ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The z whose image is nearest to each target: the best of several searches, which run side by side.
+
+    Args:
+      targets: uint8, or floats in [-1, 1], [B, *shape].
+      restarts: searches per target, from z drawn by `seed`.
+      steps: of Adam.
+      learning_rate: of Adam, at first.
+      seed: of the starting points.
+      label: the class to search in; of a run with labels it is needed.
+
+    Returns:
+      z [B, Z] and the mean squared error of its image, on the scale of [-1, 1], [B].
+
+    Raises:
+      DataError: the targets are not of the run's shape.
+      ConfigError: a label where there are none, one that does not exist, or none where it is needed.
+
+    References: Lipton and Tripathi 2017; the paper has no projection.
+    """
+    x = self._examples(targets)
+    if label is None and self.num_classes is not None:
+      raise ConfigError(f'A run with labels is searched in one class; give one of 0 to {self.num_classes - 1}')
+    z = jnp.asarray(self.latents(restarts, seed=seed))
+    found = [self._project(target, z, self.labels(restarts, label), steps, learning_rate) for target in x]
+    return np.stack([z for z, _ in found]), np.stack([error for _, error in found])
+
+  def _project(self, target, z, labels, steps, learning_rate):
+    context = {'variables': self.variables['generator'], 'target': target, 'labels': labels}
+    z, errors = latents.minimise(
+      self._squared_error, z, context, steps=steps, learning_rate=learning_rate, limit=self.latent_limit
+    )
+    best = int(errors.argmin())
+    return np.asarray(z[best]), float(errors[best])
+
+  @functools.cached_property
+  def _squared_error(self):
+    # One object for the life of the run, so that one program is compiled.
+    def squared_error(z, context):
+      difference = self.generator(context['variables'], z, context['labels']) - context['target']
+      return (difference**2).mean(axis=tuple(range(1, difference.ndim)))
+
+    return squared_error
 
   def generate(self, z: Any, labels: Any = None) -> np.ndarray:
     """Maps latents [B, Z] to examples in [-1, 1], [B, *shape], by the averaged generator.
@@ -165,12 +251,16 @@ class Run:
         'The discriminator of this run sees labels at its input, so its features are not of the image alone; '
         "train with config.tricks.discriminator_labels 'projection', 'auxiliary' or 'none'"
       )
+    x = self._examples(examples)
+    _, activations = self._judge(self.variables['discriminator'], x)
+    return np.concatenate([np.asarray(_max_pool(layer, cells=4)) for layer in activations], axis=1)
+
+  def _examples(self, examples: Any) -> np.ndarray:
+    """uint8, or floats in [-1, 1], [B, *shape] as float32; DataError where the shape is another."""
     examples = np.asarray(examples)
     if examples.shape[1:] != self.shape:
       raise DataError(f'The examples have the shape {examples.shape}; expected [B, {", ".join(map(str, self.shape))}]')
-    x = images.to_float(examples) if examples.dtype == np.uint8 else examples.astype(np.float32)
-    _, activations = self._judge(self.state.discriminator.variables, x)
-    return np.concatenate([np.asarray(_max_pool(layer, cells=4)) for layer in activations], axis=1)
+    return images.to_float(examples) if examples.dtype == np.uint8 else examples.astype(np.float32)
 
   def untrained(self, seed: int = 0) -> 'Run':
     """The same networks before their first update, by another key than the run's: the baseline of a probe."""
@@ -216,6 +306,12 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
   checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return Run(config, model, checkpoints.restore(abstract, sharding=sharding, step=step), shape)
+
+
+def _judge(discriminator, variables, x, labels=None):
+  labels = jnp.zeros(x.shape[0], jnp.int32) if labels is None else labels
+  keys = jax.random.split(jax.random.key(0), x.shape[0])  # Of dropout, which there is none of outside training.
+  return discriminator.apply(variables, x, labels, train=False, keys=keys)
 
 
 def _max_pool(x: jax.Array, *, cells: int) -> jax.Array:

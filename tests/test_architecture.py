@@ -36,7 +36,9 @@ MAY_IMPORT = {
   'objectives': set(),
   'optimizers': set(),
   'parallel': set(),
-  'run': {'build', 'build_data', 'build_model', 'checkpoint', 'images', 'sample', 'state', 'validate', 'workdir'},
+  'run': {
+    'build', 'build_data', 'build_model', 'checkpoint', 'images', 'latents', 'sample', 'state', 'validate', 'workdir',
+  },
   'sample': {'images', 'latents'},
   'state': set(),
   'step': {'parallel', 'state'},
