@@ -2,10 +2,12 @@
 
 usage: launch.py [command] [flags]
 
-  train      train a config, or go on with the run in a work directory (the default command)
-  sample     draw images from a run
-  evaluate   FID, KID, Inception Score, precision, recall and signs of collapse of a run
-  probe      what the discriminator has learned: a linear SVM on its features, beside baselines
+  train        train a config, or go on with the run in a work directory (the default command)
+  sample       draw images from a run
+  evaluate     FID, KID, Inception Score, precision, recall and signs of collapse of a run
+  interpolate  ways, walks, traversals, truncation and arithmetic in a run's latent space
+  project      the z that gives an image back
+  probe        what the discriminator has learned: a linear SVM on its features, beside baselines
 
 `launch.py COMMAND --help` lists a command's flags. Without any arguments it trains configs/digits.py.
 """
@@ -15,14 +17,18 @@ import sys
 from collections.abc import Callable, Sequence
 
 from dcgan_jax.commands.evaluate import evaluate
+from dcgan_jax.commands.interpolate import interpolate
 from dcgan_jax.commands.probe import probe
+from dcgan_jax.commands.project import project
 from dcgan_jax.commands.sample import sample
 from dcgan_jax.commands.train import train
 from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'evaluate': evaluate,
+  'interpolate': interpolate,
   'probe': probe,
+  'project': project,
   'sample': sample,
   'train': train,
 }

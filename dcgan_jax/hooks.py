@@ -300,7 +300,8 @@ def save_animation(directory: pathlib.Path) -> pathlib.Path | None:
   # More frames than this make a file that is large and not clearer.
   chosen = [grids[i] for i in np.unique(np.linspace(0, len(grids) - 1, 60).astype(int))]
   frames = [images.read(grid) for grid in chosen]
-  images.save_gif(path, [frame for frame in frames if frame.shape == frames[-1].shape], milliseconds=120)
+  frames = [frame for frame in frames if frame.shape == frames[-1].shape]
+  images.save_gif(path, frames, milliseconds=120, rest=1200)
   return path
 
 

@@ -1,15 +1,17 @@
-"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF. The only module that imports Pillow."""
+"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, MP4. The only module that imports Pillow."""
 
 import io
 import math
 import pathlib
+import shutil
+import subprocess
 from collections.abc import Sequence
 
 import numpy as np
 import PIL
 from PIL import Image, ImageOps
 
-from dcgan_jax.errors import DataError
+from dcgan_jax.errors import ConfigError, DataError
 
 SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 # Decoders of formats nobody asked for are where Pillow's security holes have been.
@@ -114,12 +116,41 @@ def save_png(path: pathlib.Path, image: np.ndarray) -> None:
   part.replace(path)
 
 
-def save_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int) -> None:
-  """Writes uint8 frames [H, W, C] of one size as an endless GIF that rests on its last frame."""
+def save_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int, rest: int | None = None) -> None:
+  """Writes uint8 frames [H, W, C] of one size as an endless GIF.
+
+  Args:
+    path: of the file.
+    frames: uint8 [H, W, C] each.
+    milliseconds: of each frame.
+    rest: milliseconds of the last frame; None: as the others.
+  """
   first, *others = [_pillow(frame) for frame in frames]
-  durations = [milliseconds] * len(others) + [10 * milliseconds]
+  durations = [milliseconds] * len(others) + [rest or milliseconds]
   part = path.with_name(f'.{path.name}.part')
   first.save(part, 'GIF', save_all=True, append_images=others, duration=durations, loop=0)
+  part.replace(path)
+
+
+def save_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int) -> None:
+  """Writes uint8 frames [H, W, C] of one size as an H.264 video, by the program ffmpeg.
+
+  Raises:
+    ConfigError: there is no ffmpeg, or it fails.
+  """
+  if shutil.which('ffmpeg') is None:
+    raise ConfigError('An .mp4 is written by ffmpeg, which is not here; install it, or write a .gif')
+  height, width, channels = frames[0].shape
+  part = path.with_name(f'.{path.stem}.part.mp4')
+  size, rate = f'{width}x{height}', f'{1000 / milliseconds:g}'
+  source = ['-f', 'rawvideo', '-pix_fmt', 'gray' if channels == 1 else 'rgb24', '-s', size, '-r', rate, '-i', '-']
+  # H.264 in the form that every player shows takes even sizes.
+  target = ['-vf', 'pad=ceil(iw/2)*2:ceil(ih/2)*2', '-pix_fmt', 'yuv420p', str(part)]
+  raw = b''.join(np.ascontiguousarray(frame).tobytes() for frame in frames)
+  done = subprocess.run(['ffmpeg', '-v', 'error', '-y', *source, *target], input=raw, capture_output=True)
+  if done.returncode:
+    part.unlink(missing_ok=True)
+    raise ConfigError(f'ffmpeg cannot write {path} ({" ".join(done.stderr.decode().split())}); try a .gif')
   part.replace(path)
 
 

@@ -99,6 +99,11 @@ class Run:
     the activations of each layer, [B, *spatial, F]."""
     return self._judge(variables, x, labels)
 
+  def check_images(self) -> None:
+    """ConfigError where the run's examples are no images, [H, W, 1 or 3]."""
+    if not sample.is_image(self.shape):
+      raise ConfigError(f'Examples of shape {self.shape} are no images, so there is nothing to show')
+
   def read_images(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
     """Decodes image files, cuts out the central square and resizes it to the run's shape: uint8 [N, *shape].
 
@@ -137,7 +142,7 @@ class Run:
     if label is None and self.num_classes is not None:
       raise ConfigError(f'A run with labels is searched in one class; give one of 0 to {self.num_classes - 1}')
     z = jnp.asarray(self.latents(restarts, seed=seed))
-    found = [self._project(target, z, self.labels(restarts, label), steps, learning_rate) for target in x]
+    found = [self._project(target[None], z, self.labels(restarts, label), steps, learning_rate) for target in x]
     return np.stack([z for z, _ in found]), np.stack([error for _, error in found])
 
   def _project(self, target, z, labels, steps, learning_rate):

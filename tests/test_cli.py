@@ -17,7 +17,7 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['trian'], "Unknown command 'trian'; known: evaluate, probe, sample, train. Did you mean 'train'?"),
+    (['trian'], f"Unknown command 'trian'; known: {', '.join(sorted(cli.COMMANDS))}. Did you mean 'train'?"),
     (['--confg=x'], "Unknown argument '--confg=x', did you mean --config; see launch.py train --help"),
     (
       ['--config', 'configs/nope.py'],

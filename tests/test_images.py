@@ -65,7 +65,7 @@ def test_images_are_turned_upright():
 
 
 def test_the_first_frame_of_an_animation_is_read(tmp_path):
-  images.save_gif(tmp_path / 'a.gif', [np.full((4, 4, 3), v, np.uint8) for v in (0, 255)], milliseconds=100)
+  images.save_gif(tmp_path / 'a.gif', [np.full((4, 4, 3), v, np.uint8) for v in (0, 255)], milliseconds=100, rest=1000)
   np.testing.assert_array_equal(images.read(tmp_path / 'a.gif'), 0)
 
 
@@ -131,7 +131,7 @@ def test_a_grid_may_have_any_number_of_columns_and_no_gaps():
 
 def test_a_gif_is_endless_and_rests_on_its_last_frame(tmp_path):
   frames = [np.full((4, 4, 1), value, np.uint8) for value in (0, 100, 200)]
-  images.save_gif(tmp_path / 'a.gif', frames, milliseconds=50)
+  images.save_gif(tmp_path / 'a.gif', frames, milliseconds=50, rest=500)
   with Image.open(tmp_path / 'a.gif') as gif:
     durations = [gif.seek(i) or gif.info['duration'] for i in range(gif.n_frames)]
     assert (durations, gif.info['loop']) == ([50, 50, 500], 0)
