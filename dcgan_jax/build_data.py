@@ -90,16 +90,16 @@ def build_reference(config: ConfigDict, split: str) -> Any:
 
 
 def read_labelled(
-  config: ConfigDict, name: str | None, *, split: str, shape: tuple[int, ...], num: int | None, seed: int
+  config: ConfigDict, name: str | None, *, split: str | None, shape: tuple[int, ...], num: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Labelled examples for the networks of a config: uint8 [N, *shape] and int32 [N]; `num` of them, or all."""
-  config = _of_split(config, split)
+  config = _of_split(config, config.data.split if split is None else split)
   if name is not None and name != config.data.source:
     config.data.update(source=name, crop=None)
   source = build_source(config)
-  title = f'{config.data.source}, split {split!r}'
+  title = f'{config.data.source}, split {config.data.split!r}'
   if source.classes is None:
-    raise DataError(f'{title} has no labels; a probe needs a labelled data set, such as --data tfds:cifar10')
+    raise DataError(f'{title} has no labels; give a labelled data set, such as --data tfds:cifar10')
   if tuple(source.shape) != tuple(shape):
     raise DataError(f'{title} holds examples of shape {tuple(source.shape)}, but the run is of {tuple(shape)}')
   if num is not None and num > len(source):

@@ -7,6 +7,7 @@ usage: launch.py [command] [flags]
   evaluate     FID, KID, Inception Score, precision, recall and signs of collapse of a run
   interpolate  ways, walks, traversals, truncation and arithmetic in a run's latent space
   project      the z that gives an image back
+  augmentation what a conditional run's samples add to labelled data
   probe        what the discriminator has learned: a linear SVM on its features, beside baselines
 
 `launch.py COMMAND --help` lists a command's flags. Without any arguments it trains configs/digits.py.
@@ -16,6 +17,7 @@ import errno
 import sys
 from collections.abc import Callable, Sequence
 
+from dcgan_jax.commands.augmentation import augmentation
 from dcgan_jax.commands.evaluate import evaluate
 from dcgan_jax.commands.interpolate import interpolate
 from dcgan_jax.commands.probe import probe
@@ -25,6 +27,7 @@ from dcgan_jax.commands.train import train
 from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
+  'augmentation': augmentation,
   'evaluate': evaluate,
   'interpolate': interpolate,
   'probe': probe,

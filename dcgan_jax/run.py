@@ -274,13 +274,13 @@ class Run:
     return Run(self.config, self._model, jax.jit(self._model.create)(key), self.shape)
 
   def labelled(
-    self, source: str | None = None, *, split: str, num: int | None = None, seed: int = 0
+    self, source: str | None = None, *, split: str | None = None, num: int | None = None, seed: int = 0
   ) -> tuple[np.ndarray, np.ndarray]:
     """Labelled examples of the run's shape: uint8 [N, *shape] and int32 [N].
 
     Args:
       source: as config.data.source; None is the run's own.
-      split: of the source.
+      split: of the source; None is what the run was trained on.
       num: examples, drawn without repetition; None is all of them in order.
       seed: of the draw.
 

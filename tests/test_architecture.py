@@ -10,7 +10,7 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 # What each module or room may import of the package, besides errors and its own room.
 MAY_IMPORT = {
   '__init__': {'run'},
-  'applications': {'images', 'latents', 'sample'},
+  'applications': {'images', 'latents', 'metrics', 'sample'},
   'augment': set(),
   'build': {
     'build_data', 'build_game', 'build_model', 'checkpoint', 'data', 'hooks', 'metrics', 'parallel', 'sample', 'state',

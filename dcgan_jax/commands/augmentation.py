@@ -1,0 +1,43 @@
+import json
+import pathlib
+import sys
+
+from dcgan_jax import flags
+from dcgan_jax.errors import ConfigError
+
+
+def augmentation(argv: list[str]) -> None:
+  """Measures what a conditional run's samples add to labelled data: a small classifier with and without them."""
+  parser = flags.Parser('augmentation', augmentation.__doc__)
+  parser.add_run()
+  parser.add_argument('--data', help="labelled data: tfds:NAME, npz:PATH; default: the run's own")
+  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument('--train-split', help='of real examples; default: what the run was trained on')
+  parser.add_argument('--test-split', default='test', help='to test the classifier on (%(default)s)')
+  parser.add_argument('--num', type=flags.whole_number(1), default=10_000, help='samples (%(default)s)')
+  parser.add_argument('--seeds', type=flags.whole_number(1), default=3, help='classifiers of each kind (%(default)s)')
+  parser.add_argument('--out', type=pathlib.Path, help='a .json with all numbers')
+  args = parser.parse_args(argv)
+  if args.out is not None and args.out.suffix != '.json':
+    raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
+
+  flags.prepare_libraries()
+  from dcgan_jax import run
+  from dcgan_jax.applications import data_augmentation
+
+  restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  result = data_augmentation.compare(
+    restored,
+    restored.labelled(args.data, split=args.train_split),
+    restored.labelled(args.data, split=args.test_split),
+    num_samples=args.num,
+    seeds=range(args.seeds),
+    report=lambda line: print(line, file=sys.stderr, flush=True),
+  )
+  print(data_augmentation.table(result))
+  if args.out is not None:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(
+      json.dumps(result._asdict() | {'command': f'launch.py augmentation {" ".join(argv)}'}, indent=2)
+    )
+    print(f'All numbers: {args.out}')
