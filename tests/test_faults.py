@@ -197,6 +197,32 @@ def test_a_run_may_go_on_while_its_disk_is_full(small_disk):
   assert steps == sorted(set(steps))
 
 
+def test_a_quota_that_runs_out_is_one_line_and_costs_no_checkpoint(tmp_path):
+  # No quota can be set up here without a file system of its own; the system's answer is given in its place.
+  code = f"""{KILL}
+import errno, sys
+watch = hooks.Scalars.watch
+def patched(*arguments):
+  watch(*arguments)
+  if calls == 2:
+    raise OSError(errno.EDQUOT, 'Disk quota exceeded', 'scalars.jsonl')
+hooks.Scalars.watch = patched
+save = checkpoint.Checkpoints.save
+def counted(*arguments, **options):
+  global calls
+  save(*arguments, **options)
+  calls += 1
+checkpoint.Checkpoints.save = counted
+from dcgan_jax.cli import main
+sys.exit(main(sys.argv[1:]))"""
+  process = start('--workdir', tmp_path / 'run', *RUN, code=code)
+  _, error = process.communicate(timeout=400)
+  assert process.returncode == 2, error
+  assert re.search(r'launch.py: Cannot write in \S+/run \(Disk quota exceeded\); make room, then the same', error)
+  assert 'Traceback' not in error
+  assert dcgan_jax.load(tmp_path / 'run').step == 6
+
+
 def test_a_workdir_that_cannot_be_written_is_one_line(small_disk):
   subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
   result = launch('--workdir', small_disk / 'run', *TINY, '--config.steps=4', check=False)
