@@ -131,6 +131,7 @@ def reference():
     num_samples=64,  # images in a grid
     checkpoint_every=1000,
     checkpoints_kept=3,
+    mark_synthetic=True,  # PNGs and GIFs of samples say that they are, and of which run, step and seed
   )
 
   config.evaluation = dict(  # of the averaged generator during training; `launch.py evaluate` does it afterwards

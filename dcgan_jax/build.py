@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 from ml_collections import ConfigDict
 
-from dcgan_jax import hooks, parallel, sample, step, train, workdir
+from dcgan_jax import hooks, images, parallel, sample, step, train, workdir
 from dcgan_jax.build_data import build_feeder, build_reference, build_source, images_per_step
 from dcgan_jax.build_game import build_game
 from dcgan_jax.build_model import build_model, check_memory
@@ -66,6 +66,18 @@ def build_evaluator(config: ConfigDict, *, features: str, weights: str | None, r
   net = net._replace(params=parallel.replicate(net.params, devices))
   mapped = parallel.compile_map(net.apply, devices=devices)
   return evaluate.Evaluator(net, mapped, real, batch_size=EVALUATION_BATCH * len(devices), cache=cache / 'reference')
+
+
+def build_origin(config: ConfigDict, directory: pathlib.Path) -> Callable[..., dict[str, str] | None]:
+  """Makes origin(step=, seed=, real=): what pictures of a run say of themselves; None where the config wants no mark.
+
+  Args:
+    config: of the run.
+    directory: of the run; its name alone is used.
+  """
+  # '..' and '.' have a name too.
+  name = directory.expanduser().resolve().name
+  return functools.partial(images.origin, run=name) if config.logging.mark_synthetic else lambda **_: None
 
 
 def run_training(
@@ -179,7 +191,7 @@ def _run(config, directory, evaluator, rescues, *, model, game, source, devices,
       f'Stopped and saved at step {state.step}; to go on: {resume}', 128 + (signals.received or signal.SIGTERM)
     )
   if here:
-    _show_pictures(directory / 'samples')
+    _show_pictures(directory / 'samples', functools.partial(build_origin(config, directory), seed=config.seed))
 
 
 def _announce(config, directory, source, first, devices, rescues) -> None:
@@ -245,11 +257,12 @@ def _record(
     sample.draw, sample.compile_generate(model.generator), latents=model.latents,
     num=config.logging.num_samples, seed=config.seed, labels=model.labels,
   )  # fmt: skip
+  origin = functools.partial(build_origin(config, directory), seed=config.seed)
   progress = hooks.Progress(step=step, steps=config.steps, batch_size=images_per_step(config))
   watchers = (progress, hooks.Scalars(directory, every=config.logging.scalars_every, step=step))
   actions = [
     hooks.save_checkpoint(checkpoints, finite_check),
-    hooks.save_samples(directory / 'samples', draw, shape, columns=model.num_classes),
+    hooks.save_samples(directory / 'samples', draw, shape, columns=model.num_classes, origin=origin),
   ]
   if evaluator is not None:
     evaluation = _evaluation(config, directory, evaluator, draw, progress=progress, step=step)
@@ -275,8 +288,8 @@ def _evaluation(config, directory, evaluator, draw, *, progress, step) -> hooks.
   )
 
 
-def _show_pictures(directory: pathlib.Path) -> None:
-  animation = hooks.save_animation(directory)
+def _show_pictures(directory: pathlib.Path, origin: Callable) -> None:
+  animation = hooks.save_animation(directory, origin=origin)
   print(f'Samples: {max(directory.glob("[0-9]*"))}')
   if animation:
     print(f'Training as an animation: {animation}')

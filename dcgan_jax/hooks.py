@@ -208,13 +208,27 @@ def going_on(act: Callable, progress: 'Progress') -> Callable:
 
 
 def save_samples(
-  directory: pathlib.Path, draw: Callable[[dict], np.ndarray], shape: tuple[int, ...], *, columns: int | None
+  directory: pathlib.Path,
+  draw: Callable[[dict], np.ndarray],
+  shape: tuple[int, ...],
+  *,
+  columns: int | None,
+  origin: Callable[..., dict[str, str] | None],
 ) -> Callable[[int, GANState], None]:
-  """An action that draws from the averaged generator, always from the same latents, into <step>.png (or .npz)."""
+  """An action that draws from the averaged generator, always from the same latents, into <step>.png (or .npz).
+
+  Args:
+    directory: of the pictures.
+    draw: variables of the generator -> samples, uint8 [N, *shape].
+    shape: of an example.
+    columns: of the grid; None makes it as square as it can be.
+    origin: `step=` -> what the picture says of itself.
+  """
   suffix = 'png' if sample.is_image(shape) else 'npz'
 
   def act(step: int, state: GANState) -> None:
-    sample.save(directory / f'{step:08d}.{suffix}', draw(state.averaged), columns=columns)
+    path = directory / f'{step:08d}.{suffix}'
+    sample.save(path, draw(state.averaged), columns=columns, origin=origin(step=step))
 
   return act
 
@@ -291,8 +305,13 @@ class Evaluation:
     self._best.close()
 
 
-def save_animation(directory: pathlib.Path) -> pathlib.Path | None:
-  """Turns the grids of a run into training.gif, two seconds for the first to the last; None without grids."""
+def save_animation(directory: pathlib.Path, *, origin: Callable[..., dict[str, str] | None]) -> pathlib.Path | None:
+  """Turns the grids of a run into training.gif; None without grids.
+
+  Args:
+    directory: of the grids.
+    origin: `step=` -> what the picture says of itself.
+  """
   grids = sorted(directory.glob('[0-9]' * 8 + '.png'))
   if not grids:
     return None
@@ -301,7 +320,8 @@ def save_animation(directory: pathlib.Path) -> pathlib.Path | None:
   chosen = [grids[i] for i in np.unique(np.linspace(0, len(grids) - 1, 60).astype(int))]
   frames = [images.read(grid) for grid in chosen]
   frames = [frame for frame in frames if frame.shape == frames[-1].shape]
-  images.save_gif(path, frames, milliseconds=120, rest=1200)
+  steps = f'{int(chosen[0].stem)} to {int(chosen[-1].stem)}'
+  images.save_gif(path, frames, milliseconds=120, rest=1200, origin=origin(step=steps))
   return path
 
 

@@ -1,15 +1,15 @@
-"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, MP4. The only module that imports Pillow."""
+"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, MP4, and their origin. The only importer of Pillow."""
 
 import io
 import math
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from dcgan_jax.errors import ConfigError, DataError
 
@@ -17,6 +17,16 @@ SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 # Decoders of formats nobody asked for are where Pillow's security holes have been.
 _FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')
 _MODES = {1: 'L', 3: 'RGB'}
+# IPTC's terms for what a trained model has made, and for what it has made beside or in real images.
+_SYNTHETIC = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
+_COMPOSITE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia'
+_XMP = (
+  '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+  '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+  'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+  '<xmp:CreatorTool>dcgan_jax</xmp:CreatorTool><Iptc4xmpExt:DigitalSourceType>{}</Iptc4xmpExt:DigitalSourceType>'
+  '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+)
 
 
 def to_float(examples):
@@ -109,26 +119,76 @@ def grid(examples: np.ndarray, *, columns: int | None = None, gap: int = 2) -> n
   return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=128)
 
 
-def save_png(path: pathlib.Path, image: np.ndarray) -> None:
-  """Writes uint8 [H, W, C], C 1 or 3, as a PNG; the file appears whole or not at all."""
-  part = path.with_name(f'.{path.name}.part')
-  _pillow(image).save(part, 'PNG')
-  part.replace(path)
+def origin(*, run: str, step: int | str, seed: int | None = None, real: str | None = None) -> dict[str, str]:
+  """What a picture of a generator's samples says of itself: that it is synthetic, and from where.
+
+  The same arguments make the same words: there is no date in them, nor a path.
+
+  Args:
+    run: name of the run, which is that of its work directory, without the path to it.
+    step: of the run; or words for several.
+    seed: of the draw; None where there was none.
+    real: what in the picture is real, in words; None where nothing is.
+
+  Returns:
+    Text by keyword, for `save_png` and `save_gif`: the PNG standard's Software, Source and Description, 'run', 'step'
+    and 'seed', and IPTC's DigitalSourceType as an XMP packet.
+
+  References: PNG 3, section 11.3.3 (keywords); XMP, part 3; IPTC's NewsCodes, Digital Source Type.
+  """
+  run = run.encode('utf-8', 'replace').decode()  # A file's name may be no text.
+  places = {'run': run, 'step': str(step)} | ({} if seed is None else {'seed': str(seed)})
+  source = ', '.join(f'{name} {value}' for name, value in places.items())
+  kind, what = (_SYNTHETIC, 'Synthetic') if real is None else (_COMPOSITE, f'In part synthetic, real is {real}')
+  return {
+    'Software': 'dcgan_jax',
+    'Source': f'generative adversarial network, {source}',
+    'Description': f'{what}: drawn by a generative adversarial network, {source}. Digital source type: {kind}',
+    **places,
+    'XML:com.adobe.xmp': _XMP.format(kind),
+  }
 
 
-def save_gif(path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int, rest: int | None = None) -> None:
-  """Writes uint8 frames [H, W, C] of one size as an endless GIF.
+def save_png(path: pathlib.Path, image: np.ndarray, *, origin: Mapping[str, str] | None = None) -> None:
+  """Writes a PNG; the file appears whole or not at all.
 
   Args:
     path: of the file.
-    frames: uint8 [H, W, C] each.
-    milliseconds: of each frame.
-    rest: milliseconds of the last frame; None: as the others.
+    image: uint8 [H, W, C], C 1 or 3.
+    origin: as `origin` makes it, a text chunk for each keyword; None writes none.
+  """
+  chunks = PngImagePlugin.PngInfo()
+  for keyword, text in (origin or {}).items():
+    # Readers of XMP look for it in an iTXt chunk alone; other texts are one only where Latin-1 does not do.
+    add = chunks.add_itxt if keyword == 'XML:com.adobe.xmp' else chunks.add_text
+    add(keyword, text)
+  part = path.with_name(f'.{path.name}.part')
+  _pillow(image).save(part, 'PNG', pnginfo=chunks)
+  part.replace(path)
+
+
+def save_gif(
+  path: pathlib.Path,
+  frames: Sequence[np.ndarray],
+  *,
+  milliseconds: int,
+  rest: int | None = None,
+  origin: Mapping[str, str] | None = None,
+) -> None:
+  """Writes an endless GIF; the file appears whole or not at all.
+
+  Args:
+    path: of the file.
+    frames: uint8 [H, W, C] of one size.
+    milliseconds: that each is shown.
+    rest: milliseconds of the last; None: as the others.
+    origin: as `origin` makes it, whose Description becomes a comment; None writes none.
   """
   first, *others = [_pillow(frame) for frame in frames]
   durations = [milliseconds] * len(others) + [rest or milliseconds]
+  comment = {'comment': origin['Description'].encode()} if origin else {}
   part = path.with_name(f'.{path.name}.part')
-  first.save(part, 'GIF', save_all=True, append_images=others, duration=durations, loop=0)
+  first.save(part, 'GIF', save_all=True, append_images=others, duration=durations, loop=0, **comment)
   part.replace(path)
 
 

@@ -26,6 +26,7 @@ class Run:
 
   Attributes:
     config: the run's config.
+    directory: the run's work directory.
     step: updates the state has seen.
     shape: of an example, (*spatial, C).
     num_classes: of the labels that the networks take; None of an unconditional run.
@@ -35,8 +36,16 @@ class Run:
     latent_limit: every component of z is within [-limit, limit]; None: z is normal.
   """
 
-  def __init__(self, config: ConfigDict, model: build_model.Model, state: GANState, shape: tuple[int, ...]):
+  def __init__(
+    self,
+    config: ConfigDict,
+    model: build_model.Model,
+    state: GANState,
+    shape: tuple[int, ...],
+    directory: pathlib.Path = pathlib.Path('run'),
+  ):
     self.config = config
+    self.directory = directory
     self.step = int(state.step)
     self.shape = shape
     self.num_classes = model.num_classes
@@ -239,6 +248,18 @@ class Run:
       sheet.reshape(-1, *sheet.shape[2:]), columns=SHEET_COLUMNS + 1
     )
 
+  def origin(self, *, seed: int | None = None, real: str | None = None) -> dict[str, str] | None:
+    """What pictures of this run's samples say of themselves, for `images.save_png`, `images.save_gif`, `sample.save`.
+
+    Args:
+      seed: of the draw; None where there was none.
+      real: what in the picture is real, in words; None where nothing is.
+
+    Returns:
+      Text by keyword, or None where config.logging.mark_synthetic is off.
+    """
+    return build.build_origin(self.config, self.directory)(step=self.step, seed=seed, real=real)
+
   def features(self, examples: Any) -> np.ndarray:
     """The discriminator's view of examples: all convolutions, max-pooled to 4 cells a side, flattened, [B, F].
 
@@ -271,7 +292,7 @@ class Run:
     """The same networks before their first update, by another key than the run's: the baseline of a probe."""
     # Training starts from key(seed) itself.
     key = jax.random.fold_in(jax.random.key(seed), 2)
-    return Run(self.config, self._model, jax.jit(self._model.create)(key), self.shape)
+    return Run(self.config, self._model, jax.jit(self._model.create)(key), self.shape, self.directory)
 
   def labelled(
     self, source: str | None = None, *, split: str | None = None, num: int | None = None, seed: int = 0
@@ -310,7 +331,7 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
   abstract = jax.eval_shape(model.create, jax.random.key(0))
   checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  return Run(config, model, checkpoints.restore(abstract, sharding=sharding, step=step), shape)
+  return Run(config, model, checkpoints.restore(abstract, sharding=sharding, step=step), shape, directory)
 
 
 def _judge(discriminator, variables, x, labels=None):

@@ -1,7 +1,7 @@
 """Images from a trained generator: a function of (seed, index), whatever the batch size."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -82,13 +82,17 @@ def is_image(shape: tuple[int, ...]) -> bool:
   return len(shape) == 3 and shape[-1] in (1, 3)
 
 
-def save(path: pathlib.Path, examples: np.ndarray, *, columns: int | None = None) -> None:
+def save(
+  path: pathlib.Path, examples: np.ndarray, *, columns: int | None = None, origin: Mapping[str, str] | None = None
+) -> None:
   """Writes uint8 examples [N, *shape] as the path says: a PNG grid, an .npz ('images'), or a folder of PNGs.
 
   Args:
     path: its suffix says which.
     examples: uint8 [N, *shape].
     columns: of a grid; None makes it as square as it can be.
+    origin: what pictures say of themselves, as `images.origin` makes it; those of a folder also say their 'sample',
+      which is their index. None: nothing.
 
   Raises:
     ConfigError: a suffix that is none of these, or pictures asked of examples that are no images.
@@ -101,8 +105,8 @@ def save(path: pathlib.Path, examples: np.ndarray, *, columns: int | None = None
   if path.suffix == '.npz':
     np.savez_compressed(path, images=examples)
   elif path.suffix == '.png':
-    images.save_png(path, images.grid(examples, columns=columns))
+    images.save_png(path, images.grid(examples, columns=columns), origin=origin)
   else:
     path.mkdir(exist_ok=True)
     for i, example in enumerate(examples):
-      images.save_png(path / f'{i:06d}.png', example)
+      images.save_png(path / f'{i:06d}.png', example, origin=origin and {**origin, 'sample': str(i)})

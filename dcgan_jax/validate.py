@@ -87,8 +87,9 @@ _TRICKS = {
   'discriminator_labels': (TEXT, 'none'),
   'auxiliary_weight': (POSITIVE, 1.0),
 }
-# Keys that runs of earlier versions lack, with the value that says what those versions did.
-ADDED = {'generator.normalization': 'batch'} | {f'tricks.{name}': off for name, (_, off) in _TRICKS.items()}
+# Keys that runs of earlier versions lack, with the value that they go on with: for training, what those versions did.
+ADDED = {'generator.normalization': 'batch', 'logging.mark_synthetic': True}
+ADDED |= {f'tricks.{name}': off for name, (_, off) in _TRICKS.items()}
 
 RULES: dict[str, Any] = {
   'seed': NATURAL,
@@ -143,6 +144,7 @@ RULES: dict[str, Any] = {
     'num_samples': COUNT,
     'checkpoint_every': COUNT,
     'checkpoints_kept': COUNT,
+    'mark_synthetic': BOOLEAN,
   },
   'evaluation': {
     'every': _or_none(COUNT),

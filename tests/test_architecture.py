@@ -13,8 +13,8 @@ MAY_IMPORT = {
   'applications': {'images', 'latents', 'metrics', 'sample'},
   'augment': set(),
   'build': {
-    'build_data', 'build_game', 'build_model', 'checkpoint', 'data', 'hooks', 'metrics', 'parallel', 'sample', 'state',
-    'step', 'train', 'workdir',
+    'build_data', 'build_game', 'build_model', 'checkpoint', 'data', 'hooks', 'images', 'metrics', 'parallel', 'sample',
+    'state', 'step', 'train', 'workdir',
   },
   'build_data': {'data', 'metrics', 'sample'},
   'build_game': {'augment', 'build_model', 'images', 'objectives', 'optimizers', 'parallel', 'step'},

@@ -10,6 +10,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from program import CACHE, TINY, launch, start
 
 import dcgan_jax
@@ -144,6 +145,9 @@ def test_a_run_is_measured_while_it_trains_and_afterwards(runs, tmp_path):
   assert 'compare only with' in report['protocol']['note']
   sheet = images.read(tmp_path / 'run' / 'evaluations' / '00000020_self_200_train_neighbours.png')
   assert sheet.shape == (8 * 18 + 2, 8 * 18 + 2, 3)
+  with Image.open(tmp_path / 'run' / 'evaluations' / '00000020_self_200_train_neighbours.png') as picture:
+    assert 'In part synthetic, real is every column but the first' in picture.text['Description']
+    assert 'digitalsourcetype/compositeWithTrainedAlgorithmicMedia<' in picture.text['XML:com.adobe.xmp']
 
 
 def test_the_discriminators_features_are_probed_beside_their_baselines(runs, tmp_path):

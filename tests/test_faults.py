@@ -57,9 +57,9 @@ evaluate.Evaluator.measure = lambda *arguments, **options: (second(lambda: None)
 """,
   'while writing a grid': """
 save = images.save_png
-def patched(path, image):
+def patched(path, image, **options):
   second(lambda: path.with_name(f'.{path.name}.part').write_bytes(b'half'))
-  save(path, image)
+  save(path, image, **options)
 images.save_png = patched
 """,
   'while writing a line': """

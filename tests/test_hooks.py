@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dcgan_jax import hooks, images
 from dcgan_jax.errors import DivergenceError
@@ -79,13 +80,15 @@ def test_a_state_that_is_not_finite_is_not_saved():
 def test_the_animation_shows_the_grids_in_order_of_their_steps(tmp_path):
   for step in (2, 10, 1):
     images.save_png(tmp_path / f'{step:08d}.png', np.full((4, 4, 3), step * 20, np.uint8))
-  path = hooks.save_animation(tmp_path)
+  path = hooks.save_animation(tmp_path, origin=lambda step: images.origin(run='a', step=step))
   assert path == tmp_path / 'training.gif'
   assert abs(int(images.read(path).mean()) - 20) < 3
+  with Image.open(path) as gif:
+    assert b'run a, step 1 to 10' in gif.info['comment']
 
 
 def test_without_grids_there_is_no_animation(tmp_path):
-  assert hooks.save_animation(tmp_path) is None
+  assert hooks.save_animation(tmp_path, origin=lambda step: None) is None
 
 
 class _Progress:

@@ -1,6 +1,7 @@
 """Pixels: conversion, reading, fitting, grids and files."""
 
 import io
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from PIL import Image
 
 from dcgan_jax import images
 from dcgan_jax.errors import DataError
+
+IPTC = 'http://cv.iptc.org/newscodes/digitalsourcetype/'
 
 
 def noise(*shape) -> np.ndarray:
@@ -135,3 +138,37 @@ def test_a_gif_is_endless_and_rests_on_its_last_frame(tmp_path):
   with Image.open(tmp_path / 'a.gif') as gif:
     durations = [gif.seek(i) or gif.info['duration'] for i in range(gif.n_frames)]
     assert (durations, gif.info['loop']) == ([50, 50, 500], 0)
+
+
+def test_an_origin_survives_the_way_to_a_file_and_back(tmp_path):
+  origin = images.origin(run='L\xe4ufe \u65e5 <a&b>', step=7, seed=3)
+  images.save_png(tmp_path / 'a.png', noise(4, 4, 3), origin=origin)
+  with Image.open(tmp_path / 'a.png') as picture:
+    assert picture.text == origin
+    packet = xml.etree.ElementTree.fromstring(picture.text['XML:com.adobe.xmp'])
+    kind = packet.findtext('.//{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType')
+    assert kind == IPTC + 'trainedAlgorithmicMedia'
+  images.save_gif(tmp_path / 'a.gif', [noise(4, 4, 3)] * 2, milliseconds=20, origin=origin)
+  with Image.open(tmp_path / 'a.gif') as gif:
+    assert gif.info['comment'].decode() == origin['Description']
+
+
+def test_a_run_whose_name_is_no_text_has_an_origin(tmp_path):
+  images.save_png(tmp_path / 'a.png', noise(4, 4, 3), origin=images.origin(run='run\udcff', step=7))
+  with Image.open(tmp_path / 'a.png') as picture:
+    assert picture.text['run'] == 'run?'
+
+
+def test_what_is_real_in_a_picture_is_said():
+  origin = images.origin(run='a', step=7, real='the left half')
+  assert origin['Description'].startswith('In part synthetic, real is the left half: drawn by')
+  assert IPTC + 'compositeWithTrainedAlgorithmicMedia<' in origin['XML:com.adobe.xmp']
+  assert 'seed' not in origin
+
+
+def test_no_origin_leaves_nothing_but_pixels(tmp_path):
+  images.save_png(tmp_path / 'a.png', noise(4, 4, 3))
+  images.save_gif(tmp_path / 'a.gif', [noise(4, 4, 3)] * 2, milliseconds=20)
+  with Image.open(tmp_path / 'a.png') as picture, Image.open(tmp_path / 'a.gif') as gif:
+    assert not picture.text
+    assert 'comment' not in gif.info

@@ -1,12 +1,15 @@
 """Samples are functions of (seed, index), and are written as their path says."""
 
 import functools
+import shutil
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
+from program import TINY, launch
 
-from dcgan_jax import images, latents, sample
+from dcgan_jax import cli, images, latents, sample
 from dcgan_jax.errors import ConfigError
 
 LATENTS = functools.partial(latents.normal, latent_size=5)
@@ -63,3 +66,46 @@ def test_samples_are_written_as_grid_folder_or_arrays(tmp_path, draw):
 def test_what_cannot_be_written_is_refused(tmp_path, name, shape, message):
   with pytest.raises(ConfigError, match=message):
     sample.save(tmp_path / name, np.zeros(shape, np.uint8))
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  """A run of four steps, and the same after two more with the key off."""
+  marked, unmarked = (tmp_path_factory.mktemp('private') / name for name in ('my run', 'unmarked'))
+  often = ['--config.logging.samples_every=2', '--config.seed=5']
+  launch('--workdir', marked, '--config.steps=4', *TINY, *often)
+  shutil.copytree(marked, unmarked)
+  launch('--workdir', unmarked, '--config.steps=6', *TINY, *often, '--config.logging.mark_synthetic=False')
+  return marked, unmarked
+
+
+def _said(path):
+  with Image.open(path) as picture:
+    return picture.info.get('comment', b'').decode() if path.suffix == '.gif' else picture.text
+
+
+def test_pictures_of_training_say_that_they_are_synthetic_and_from_where(runs):
+  samples = runs[0] / 'samples'
+  said = _said(samples / '00000004.png')
+  assert said == images.origin(run='my run', step=4, seed=5)
+  assert 'digitalsourcetype/trainedAlgorithmicMedia<' in said['XML:com.adobe.xmp']
+  assert 'private' not in str(said)
+  assert _said(samples / 'training.gif') == images.origin(run='my run', step='2 to 4', seed=5)['Description']
+
+
+def test_drawn_samples_say_it_too_each_with_its_index_and_again_with_the_same_bytes(runs, tmp_path):
+  for name in ('a.png', 'b.png', 'folder'):
+    arguments = ['sample', '--workdir', str(runs[0]), '--num', '3', '--seed', '9', '--out', str(tmp_path / name)]
+    assert cli.main(arguments) == 0
+  expected = images.origin(run='my run', step=4, seed=9)
+  assert _said(tmp_path / 'a.png') == expected
+  assert _said(tmp_path / 'folder' / '000002.png') == {**expected, 'sample': '2'}
+  assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
+
+
+def test_a_key_turns_it_off_in_training_and_for_what_is_drawn_later(runs, tmp_path):
+  assert _said(runs[1] / 'samples' / '00000004.png') != {}
+  assert _said(runs[1] / 'samples' / '00000006.png') == {}
+  assert _said(runs[1] / 'samples' / 'training.gif') == ''
+  assert cli.main(['sample', '--workdir', str(runs[1]), '--num', '2', '--out', str(tmp_path / 'a.png')]) == 0
+  assert _said(tmp_path / 'a.png') == {}

@@ -33,6 +33,7 @@ def evaluate(argv: list[str]) -> None:
   directory = args.workdir / 'evaluations'
   directory.mkdir(exist_ok=True)
   workdir.write(directory, f'{name}.json', report)
-  images.save_png(directory / f'{name}_neighbours.png', sheet)
+  origin = restored.origin(seed=args.seed, real='every column but the first')
+  images.save_png(directory / f'{name}_neighbours.png', sheet, origin=origin)
   print(json.dumps(report, indent=2))
   print(f'Written to {directory / name}.json; samples beside the real images nearest to them: {name}_neighbours.png')

@@ -25,6 +25,7 @@ def sample(argv: list[str]) -> None:
 
   restored = run.load(args.workdir, step=args.step)
   columns = restored.num_classes if args.label is None else None
-  samples.save(args.out, restored.sample(args.num, seed=args.seed, label=args.label), columns=columns)
+  examples, origin = restored.sample(args.num, seed=args.seed, label=args.label), restored.origin(seed=args.seed)
+  samples.save(args.out, examples, columns=columns, origin=origin)
   what = '' if args.label is None else f' of class {args.label}'
   print(f'{args.num} samples{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')
