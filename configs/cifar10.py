@@ -40,7 +40,6 @@ def reference():
     channels=3,  # of images read from a folder: 1 grey, 3 RGB
     flip=False,  # random left-right flips of real images; the paper uses none
     resident_megabytes=2000,  # a data set of up to this size lives on the device, a larger one is streamed
-    threads=16,  # that read and decode a streamed data set
   )
   config.data.image_size = 32
 

@@ -13,6 +13,7 @@ from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
 from dcgan_jax.errors import ConfigError, DataError, look_up
 from dcgan_jax.metrics import evaluate
 
+_THREADS = 16  # That read labelled examples: waiting on files takes no core.
 SOURCES = {
   'digits': lambda path, data: digits.open_digits(split=data.split, image_size=data.image_size),
   'folder': lambda path, data: folder.open_folder(
@@ -59,7 +60,7 @@ def build_feeder(config: ConfigDict, source: Any, *, share: slice = slice(None))
   options = {'seed': config.seed, 'batch_size': images_per_step(config), 'share': share}
   if megabytes <= config.data.resident_megabytes:
     return resident.ResidentFeeder(source, **options)
-  return streamed.StreamedFeeder(source, threads=config.data.threads, **options)
+  return streamed.StreamedFeeder(source, **options)
 
 
 def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
@@ -105,7 +106,7 @@ def read_labelled(
   if num is not None and num > len(source):
     raise DataError(f'{title} holds {len(source):,} examples, fewer than --num-train {num:,}')
   rows = range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
-  with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
     pairs = list(pool.map(source.__getitem__, rows))
   return np.stack([example for example, _ in pairs]), np.array([label for _, label in pairs], np.int32)
 

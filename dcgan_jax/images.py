@@ -192,8 +192,16 @@ def save_gif(
   part.replace(path)
 
 
-def save_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int) -> None:
+def save_mp4(
+  path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int, origin: Mapping[str, str] | None = None
+) -> None:
   """Writes uint8 frames [H, W, C] of one size as an H.264 video, by the program ffmpeg.
+
+  Args:
+    path: of the file.
+    frames: uint8 [H, W, C] each.
+    milliseconds: that each is shown.
+    origin: as `origin` makes it, whose Description becomes a comment; None writes none.
 
   Raises:
     ConfigError: there is no ffmpeg, or it fails.
@@ -204,8 +212,9 @@ def save_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: 
   part = path.with_name(f'.{path.stem}.part.mp4')
   size, rate = f'{width}x{height}', f'{1000 / milliseconds:g}'
   source = ['-f', 'rawvideo', '-pix_fmt', 'gray' if channels == 1 else 'rgb24', '-s', size, '-r', rate, '-i', '-']
+  comment = ['-metadata', f'comment={origin["Description"]}'] if origin else []
   # H.264 in the form that every player shows takes even sizes.
-  target = ['-vf', 'pad=ceil(iw/2)*2:ceil(ih/2)*2', '-pix_fmt', 'yuv420p', str(part)]
+  target = ['-vf', 'pad=ceil(iw/2)*2:ceil(ih/2)*2', '-pix_fmt', 'yuv420p', *comment, str(part)]
   raw = b''.join(np.ascontiguousarray(frame).tobytes() for frame in frames)
   done = subprocess.run(['ffmpeg', '-v', 'error', '-y', *source, *target], input=raw, capture_output=True)
   if done.returncode:

@@ -89,6 +89,8 @@ _TRICKS = {
 }
 # Keys that runs of earlier versions lack, with the value that they go on with: for training, what those versions did.
 ADDED = {'generator.normalization': 'batch', 'logging.mark_synthetic': True}
+# Keys of earlier versions that no longer are, and never had an effect on a result.
+REMOVED = ('data.threads',)
 ADDED |= {f'tricks.{name}': off for name, (_, off) in _TRICKS.items()}
 
 RULES: dict[str, Any] = {
@@ -106,7 +108,6 @@ RULES: dict[str, Any] = {
     'channels': CHANNELS,
     'flip': BOOLEAN,
     'resident_megabytes': NOT_NEGATIVE,
-    'threads': COUNT,
   },
   'generator': {
     'name': TEXT,
@@ -184,11 +185,15 @@ def strides_of(widths: tuple[int, ...], strides: tuple[int, ...] | None) -> tupl
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Any]:
-  """A config of an earlier version with the keys that came later, at the values that change nothing."""
+  """A config of an earlier version with the keys that came later, at the values that change nothing, and without those
+  that went."""
   values = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
   for key, value in ADDED.items():
     group, _, name = key.partition('.')
     values.setdefault(group, {}).setdefault(name, value)
+  for key in REMOVED:
+    group, _, name = key.partition('.')
+    values.get(group, {}).pop(name, None)
   return values
 
 

@@ -17,7 +17,7 @@ from dcgan_jax.errors import CheckpointError
 from dcgan_jax.validate import complete, flatten
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
-MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'data.threads', 'logging', 'evaluation')
+MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'logging', 'evaluation')
 # What a run may have left before its config.json was there.
 _FILES = ('.lock', '.process.json', '.config.json.part', 'checkpoints')
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')

@@ -1,5 +1,8 @@
 """Pictures of the latent space, and the z of an image, by small untrained networks."""
 
+import shutil
+import subprocess
+
 import jax
 import numpy as np
 import pytest
@@ -155,7 +158,25 @@ def test_the_command_writes_a_walk_as_a_gif_that_does_not_rest(loaded, tmp_path)
   arguments = ['--workdir', 'x', '--frames', '5', '--rows', '4', '--out', str(tmp_path / 'a.gif')]
   assert cli.main(['interpolate', 'walk', *arguments]) == 0
   with Image.open(tmp_path / 'a.gif') as gif:
+    assert b'drawn by a generative adversarial network, run run, step 0, seed 0' in gif.info['comment']
     assert [gif.seek(i) or gif.info['duration'] for i in range(gif.n_frames)] == [60] * 5
+
+
+@pytest.mark.skipif(shutil.which('ffmpeg') is None, reason='there is no ffmpeg')
+def test_the_command_writes_a_walk_as_a_video_of_as_many_frames(loaded, tmp_path):
+  video = tmp_path / 'a.mp4'
+  assert cli.main(['interpolate', 'walk', '--workdir', 'x', '--frames', '7', '--rows', '3', '--out', str(video)]) == 0
+  probe = [
+    'ffprobe',
+    '-v',
+    'error',
+    '-count_frames',
+    '-show_entries',
+    'stream=nb_read_frames:format_tags=comment',
+  ]
+  said = subprocess.run([*probe, video], capture_output=True, text=True, check=True).stdout
+  assert 'nb_read_frames=7' in said
+  assert 'TAG:comment=Synthetic: drawn by' in said
 
 
 def test_the_command_says_that_a_video_takes_ffmpeg(loaded, tmp_path, monkeypatch, capsys):

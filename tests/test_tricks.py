@@ -168,6 +168,8 @@ def test_a_config_of_before_the_tricks_is_completed_with_what_changes_nothing():
   config = cifar10.reference().to_dict()
   old = {key: value for key, value in config.items() if key != 'tricks'}
   old['generator'] = {key: value for key, value in config['generator'].items() if key != 'normalization'}
+  # A key that went is dropped.
+  old['data'] = config['data'] | {'threads': 8}
   assert complete(old) == config
   assert 'tricks' not in old
 

@@ -61,9 +61,11 @@ def interpolate(argv: list[str]) -> None:
   out.parent.mkdir(parents=True, exist_ok=True)
   if args.kind == 'walk':
     frames = _walk(restored, args, between)
-    (images.save_mp4 if out.suffix == '.mp4' else images.save_gif)(out, frames, milliseconds=60)
+    (images.save_mp4 if out.suffix == '.mp4' else images.save_gif)(
+      out, frames, milliseconds=60, origin=restored.origin(seed=args.seed)
+    )
   else:
-    images.save_png(out, _sheet(restored, args, between))
+    images.save_png(out, _sheet(restored, args, between), origin=restored.origin(seed=args.seed))
   print(f'{args.kind} of {args.workdir} at step {restored.step}, seed {args.seed}: {out}')
 
 

@@ -32,7 +32,8 @@ def project(argv: list[str]) -> None:
   found = images.to_uint8(restored.generate(z, restored.labels(len(z), args.label)))
   args.out.parent.mkdir(parents=True, exist_ok=True)
   pairs = np.stack([targets, found], axis=1).reshape(-1, *restored.shape)
-  images.save_png(args.out, images.grid(pairs, columns=2))
+  origin = restored.origin(seed=args.seed, real='the left column')
+  images.save_png(args.out, images.grid(pairs, columns=2), origin=origin)
   np.savez(args.out.with_suffix('.npz'), z=z, squared_error=errors)
   for path, error in zip(args.image, errors, strict=True):
     print(f'{path}: mean squared error {error:.4f} on the scale of [-1, 1]')
