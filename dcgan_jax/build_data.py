@@ -100,11 +100,11 @@ def read_labelled(
   source = build_source(config)
   title = f'{config.data.source}, split {config.data.split!r}'
   if source.classes is None:
-    raise DataError(f'{title} has no labels; give a labelled data set, such as --data tfds:cifar10')
+    raise DataError(f'{title} has no labels; expected a labelled data set, such as tfds:cifar10')
   if tuple(source.shape) != tuple(shape):
     raise DataError(f'{title} holds examples of shape {tuple(source.shape)}, but the run is of {tuple(shape)}')
   if num is not None and num > len(source):
-    raise DataError(f'{title} holds {len(source):,} examples, fewer than --num-train {num:,}')
+    raise DataError(f'{title} holds {len(source):,} examples, fewer than the {num:,} asked for')
   rows = range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
     pairs = list(pool.map(source.__getitem__, rows))

@@ -7,6 +7,7 @@ usage: launch.py [command] [flags]
   evaluate     FID, KID, Inception Score, precision, recall and signs of collapse of a run
   interpolate  ways, walks, traversals, truncation and arithmetic in a run's latent space
   project      the z that gives an image back
+  inpaint      fill a hole in images with what a run's generator would have there
   augmentation what a conditional run's samples add to labelled data
   probe        what the discriminator has learned: a linear SVM on its features, beside baselines
 
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 from dcgan_jax.commands.augmentation import augmentation
 from dcgan_jax.commands.evaluate import evaluate
+from dcgan_jax.commands.inpaint import inpaint
 from dcgan_jax.commands.interpolate import interpolate
 from dcgan_jax.commands.probe import probe
 from dcgan_jax.commands.project import project
@@ -29,6 +31,7 @@ from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'augmentation': augmentation,
   'evaluate': evaluate,
+  'inpaint': inpaint,
   'interpolate': interpolate,
   'probe': probe,
   'project': project,

@@ -11,6 +11,7 @@ from dcgan_jax import cli
 from dcgan_jax.commands.train import read_config
 
 ROOT = pathlib.Path(__file__).parent.parent
+INPAINT = ['inpaint', '--workdir', 'x', '--image', 'x.png']
 CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
 
 
@@ -39,6 +40,12 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
     (['sample', '--workdir', 'x', '--num', '-3'], "Argument --num: '-3' is no whole number from 1 to 2**32 - 1"),
     (['evaluate', '--workdir', 'x', '--num', '500'], '500 samples'),
     (['probe', '--workdir', 'x', '--out', 'x.csv'], "Cannot write the numbers as '.csv'; --out is a .json"),
+    (['inpaint', '--workdir', 'x'], 'The following arguments are required: --image; see launch.py inpaint --help'),
+    ([*INPAINT, '--mask', 'center'], "Argument --mask: 'center' is neither centre, left, random:SHARE nor a file"),
+    ([*INPAINT, '--mask', 'random:1'], "Argument --mask: 'random:1' has no share between 0 and 1; expected such as"),
+    ([*INPAINT, '--mask', 'random:nan'], "Argument --mask: 'random:nan' has no share between 0 and 1"),
+    ([*INPAINT, '--restarts', '2'], '--completions is 4, more than the 2 --restarts; search more'),
+    ([*INPAINT, '--out', 'x.gif'], "Cannot write 'x.gif'; expected a name that ends in .png"),
     (['sample', '--workdir', 'x', '--nmu', '3'], 'Unrecognized arguments: --nmu 3'),
   ],
 )

@@ -1,8 +1,8 @@
 """Semantic inpainting: a hole in an image is filled with what a trained generator would have there.
 
-Yeh, Chen, Lim, Schwing, Hasegawa-Johnson and Do 2017, "Semantic image inpainting with deep generative models": the z is
-searched whose image agrees with the known pixels around the hole and looks real to the discriminator; its pixels, blended
-in by Poisson's equation, fill the hole. Several searches find several completions.
+Yeh et al. 2017, "Semantic image inpainting with deep generative models": the z is searched whose image agrees with the
+known pixels around the hole and looks real to the discriminator; its pixels, blended in by Poisson's equation, fill the
+hole. Several searches find several completions.
 """
 
 import dataclasses
@@ -49,6 +49,9 @@ def left(shape: tuple[int, ...]) -> np.ndarray:
   missing = np.zeros(shape[:2], bool)
   missing[:, : shape[1] // 2] = True
   return missing
+
+
+MASKS = {'centre': centre, 'left': left}
 
 
 def random(shape: tuple[int, ...], num: int, *, share: float, seed: int = 0) -> np.ndarray:
@@ -108,8 +111,9 @@ class Loss:
 
     sum of W |G(z) - y| / sum of W  +  prior_weight * log(1 - D(G(z)))
 
-  The first term is a weighted mean over pixels and channels, in [0, 2], so that neither the size of the image nor that of
-  the hole changes what the weight of the second means. Losses of the same networks are equal, so that one program serves.
+  The first term is a weighted mean over pixels and channels, in [0, 2], so that neither the size of the image nor that
+  of the hole changes what the weight of the second means. Losses of the same networks are equal, so that one program
+  serves.
 
   generator: (variables, z [B, Z], labels) -> images in [-1, 1], [B, H, W, C].
   discriminator: (variables, images, labels) -> (logits [B], features).
@@ -125,7 +129,7 @@ class Loss:
 
     Args:
       z: [B, Z].
-      context: 'variables' of both networks; 'target', images in [-1, 1], [B, H, W, C]; 'weights' [B, H, W, 1];
+      context: 'variables' of both networks; 'target', images in [-1, 1], [B, H, W, C]; 'weights' [B, H, W];
         'labels' [B] or None; 'prior_weight' [].
     """
     fake = self.generator(context['variables']['generator'], z, context['labels'])
@@ -134,6 +138,12 @@ class Loss:
     logits, _ = self.discriminator(context['variables']['discriminator'], fake, context['labels'])
     # log(1 - sigmoid(x)) = -softplus(x), finite at any logit.
     return disagreement - context['prior_weight'] * jax.nn.softplus(logits)
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+  """Raises a DataError where examples of this shape are no images."""
+  if not sample.is_image(shape):
+    raise DataError(f'Examples of this run have the shape {shape}; only images [H, W, 1 or 3] can be inpainted')
 
 
 def inpaint(
@@ -215,8 +225,8 @@ def inpaint(
 def blend(target: np.ndarray, generated: np.ndarray, missing: np.ndarray) -> np.ndarray:
   """Pastes the generated content of the hole in without a seam, by Poisson's equation.
 
-  In the hole the result has the Laplacian of the generated image, and at the hole's edge the values of the known pixels;
-  where the hole reaches the image's border there is no condition (Perez et al., equation 7).
+  In the hole the result has the Laplacian of the generated image, and at the hole's edge the values of the known
+  pixels; where the hole reaches the image's border there is no condition (Perez et al., equation 7).
 
   Args:
     target: the image, [H, W, C]; what is in the hole has no effect.
@@ -242,6 +252,22 @@ def blend(target: np.ndarray, generated: np.ndarray, missing: np.ndarray) -> np.
   return generated + np.moveaxis(correction.reshape(shape), (0, 1), (-3, -2))
 
 
+def sheet(x: np.ndarray, missing: np.ndarray, completions: np.ndarray) -> np.ndarray:
+  """A row per image: the image, the image with a grey hole, its completions.
+
+  Args:
+    x: uint8 [N, H, W, C].
+    missing: bool [H, W] or [N, H, W].
+    completions: uint8 [N, K, H, W, C].
+
+  Returns:
+    uint8 [height, width, C].
+  """
+  holes = np.where(np.broadcast_to(missing, x.shape[:3])[..., None], np.uint8(128), x)
+  rows = np.concatenate([x[:, None], holes[:, None], completions], axis=1)
+  return images.grid(rows.reshape(-1, *x.shape[1:]), columns=rows.shape[1])
+
+
 def _chunks(num: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
   """Indices 0 .. num - 1, `size` at a time, the last filled up by repetition, and how many of them count."""
   for first in range(0, num, size):
@@ -250,9 +276,8 @@ def _chunks(num: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
 
 def _check(shape: tuple[int, ...], x: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """The images, and a mask for each."""
+  check_shape(shape)
   x, missing = np.asarray(x), np.asarray(missing)
-  if not sample.is_image(shape):
-    raise DataError(f'Examples of this run have the shape {shape}; only images [H, W, 1 or 3] can be inpainted')
   if x.dtype != np.uint8 or x.shape[1:] != shape or not len(x):
     raise DataError(
       f'The images are {x.dtype} of shape {x.shape}; expected uint8 [N, {", ".join(map(str, shape))}] with N from 1'

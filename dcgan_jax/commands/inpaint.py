@@ -1,0 +1,110 @@
+import argparse
+import pathlib
+
+from dcgan_jax import flags
+from dcgan_jax.errors import ConfigError
+
+
+def inpaint(argv: list[str]) -> None:
+  """Fills a hole in images with what a run's generator would have there, in several ways (Yeh et al. 2017)."""
+  parser = flags.Parser('inpaint', inpaint.__doc__)
+  parser.add_run()
+  parser.add_argument(
+    '--image', action='append', required=True, metavar='FILE|FOLDER|SPLIT:NUM', dest='sources',
+    help="images, cut and resized to the run's shape; or that many of a split of its data, drawn by --seed, such as "
+    'test:8; may be repeated',
+  )  # fmt: skip
+  parser.add_argument(
+    '--mask', type=_mask, default='centre', metavar='FILE|centre|left|random:SHARE',
+    help='what is missing: the white of a picture; the central square of half the side; the left half; or that share '
+    'of the pixels, such as random:0.8 (%(default)s)',
+  )  # fmt: skip
+  parser.add_argument(
+    '--class', type=flags.whole_number(0), dest='label', metavar='N',
+    help='of a run with labels: to search in class N; default: in each class in turn',
+  )  # fmt: skip
+  parser.add_argument('--completions', type=flags.whole_number(1), default=4, help='of each image (%(default)s)')
+  parser.add_argument('--restarts', type=flags.whole_number(1), default=16, help='searches per image (%(default)s)')
+  parser.add_argument('--steps', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
+  parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of everything random (%(default)s)')
+  parser.add_argument(
+    '--data-dir', help='of TensorFlow Datasets, where it is another than when training; for --image SPLIT:NUM'
+  )
+  parser.add_argument(
+    '--out', type=pathlib.Path, default=pathlib.Path('inpainted.png'),
+    help='a .png: a row per image with the image, the hole and the completions, best first (%(default)s)',
+  )  # fmt: skip
+  parser.add_argument('--arrays', type=pathlib.Path, help='an .npz with the images, masks, completions, losses and z')
+  args = parser.parse_args(argv)
+  if args.completions > args.restarts:
+    raise ConfigError(f'--completions is {args.completions}, more than the {args.restarts} --restarts; search more')
+  for path, suffix in ((args.out, '.png'), (args.arrays, '.npz')):
+    if path is not None and path.suffix != suffix:
+      raise ConfigError(f"Cannot write '{path}'; expected a name that ends in {suffix}")
+
+  flags.prepare_libraries()
+  import numpy as np
+
+  from dcgan_jax import images, run
+  from dcgan_jax.applications import inpainting
+
+  restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  inpainting.check_shape(restored.shape)
+  restored.labels(1, args.label)
+  parts = [_read(restored, source, args.seed) for source in args.sources]
+  x, names = np.concatenate([x for x, _ in parts]), [name for _, names in parts for name in names]
+  if isinstance(args.mask, pathlib.Path):
+    missing = inpainting.fit(images.read(args.mask, channels=1), restored.shape)
+  elif isinstance(args.mask, float):
+    missing = inpainting.random(restored.shape, len(x), share=args.mask, seed=args.seed)
+  else:
+    missing = inpainting.MASKS[args.mask](restored.shape)
+  found = inpainting.inpaint(
+    restored, x, missing, completions=args.completions, restarts=args.restarts, steps=args.steps, label=args.label,
+    seed=args.seed,
+  )  # fmt: skip
+  args.out.parent.mkdir(parents=True, exist_ok=True)
+  images.save_png(args.out, inpainting.sheet(x, missing, found.images))
+  for name, losses in zip(names, found.losses, strict=True):
+    print(f'{name}: loss {", ".join(f"{loss:.3f}" for loss in losses)}')
+  print(
+    f'{args.completions} completions of {args.restarts} searches for each of {len(x)} images, '
+    f'by {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}'
+  )
+  if args.arrays is not None:
+    args.arrays.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {key: value for key, value in found._asdict().items() if value is not None}
+    np.savez_compressed(args.arrays, originals=x, missing=missing, names=names, **arrays)
+    print(f'All arrays: {args.arrays}')
+
+
+def _mask(text: str) -> str | float | pathlib.Path:
+  """A name, the share of random pixels, or a file."""
+  kind, _, share = text.partition(':')
+  if kind == 'random':
+    try:
+      if 0 < float(share) < 1:
+        return float(share)
+    except ValueError:
+      pass
+    raise argparse.ArgumentTypeError(f'{text!r} has no share between 0 and 1; expected such as random:0.8')
+  if text in ('centre', 'left'):
+    return text
+  if not pathlib.Path(text).is_file():
+    raise argparse.ArgumentTypeError(f'{text!r} is neither centre, left, random:SHARE nor a file')
+  return pathlib.Path(text)
+
+
+def _read(restored, source: str, seed: int):
+  """Images of a file, a folder or a split, uint8 [N, *shape], and their names."""
+  from dcgan_jax import images
+
+  split, _, number = source.partition(':')
+  if number.isdecimal() and int(number) > 0:
+    x, _ = restored.labelled(split=split, num=int(number), seed=seed)
+    return x, [f'{split} image {i}' for i in range(len(x))]
+  path = pathlib.Path(source)
+  paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in images.SUFFIXES) if path.is_dir() else [path]
+  if not paths:
+    raise ConfigError(f'No images in {path}; expected files named {" ".join(images.SUFFIXES)}')
+  return restored.read_images(paths), [str(path) for path in paths]
