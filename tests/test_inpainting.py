@@ -90,19 +90,22 @@ def test_the_loss_is_that_of_the_paper_per_weighted_pixel(prior_weight):
   x, z, weights = own_images(4), RUN.latents(4, seed=3), inpainting.context_weights(CENTRE)
   target = images.to_float(x)
   context = {'variables': RUN.variables, 'target': target, 'weights': np.stack([weights] * 4), 'labels': None}
-  losses = inpainting.Loss(RUN.generator, RUN.discriminator)(z, context | {'prior_weight': prior_weight})
+  context |= {'prior_weight': prior_weight, 'latent_weight': 0.1}
+  losses = inpainting.Loss(RUN.generator, RUN.discriminator)(z, context)
   for i in range(4):
     fake = np.tanh(np.einsum('z,zhwc->hwc', z[i].astype(float), RUN.variables['generator']))
     disagreement = sum(
       weights[a, b] * abs(fake[a, b, c] - target[i, a, b, c]) for a in range(12) for b in range(12) for c in range(3)
     ) / (3 * weights.sum())
     probability = 1 / (1 + np.exp(-(fake * RUN.variables['discriminator']).mean()))
-    assert losses[i] == pytest.approx(disagreement + prior_weight * np.log(1 - probability), rel=1e-4)
+    expected = disagreement + prior_weight * np.log(1 - probability) + 0.1 * (z[i] ** 2).sum() / 5
+    assert losses[i] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize('scale', [1e4, -1e4])
 def test_the_loss_is_finite_however_sure_the_discriminator_is(scale):
   context = {'target': own_images(2) / 255, 'weights': np.ones((2, 12, 12)), 'labels': None, 'prior_weight': 1.0}
+  context['latent_weight'] = 1.0
   context['variables'] = RUN.variables | {'discriminator': np.full(SHAPE, scale, np.float32)}
   loss = lambda z: inpainting.Loss(RUN.generator, RUN.discriminator)(z, context).sum()
   value, gradient = jax.value_and_grad(loss)(RUN.latents(2))
@@ -164,6 +167,17 @@ def test_the_prior_makes_images_look_more_real():
     for image in inpaint(RUN, x, CENTRE, **options).generated
   ])  # fmt: skip
   assert judge(prior_weight=3.0) > judge(prior_weight=0.0) + 0.01
+
+
+def test_normal_latents_are_kept_likely_and_uniform_ones_within_their_limits():
+  x = np.full((2, *SHAPE), 255, np.uint8)
+  run = ToyRun()
+  run.latent_limit = None
+  size = lambda **options: (inpaint(run, x, CENTRE, **options).z ** 2).mean()
+  assert size(latent_weight=0.1) < 0.5 * size(latent_weight=0.0)
+  within = inpaint(RUN, x, CENTRE, latent_weight=0.1).z
+  np.testing.assert_array_equal(within, inpaint(RUN, x, CENTRE, latent_weight=0.0).z)
+  assert np.abs(within).max() == 1
 
 
 def test_completions_are_the_best_of_the_restarts_in_order_and_differ():
@@ -242,6 +256,7 @@ ERRORS = {
   ),
   r'^The images are float32 of shape': lambda: inpaint(RUN, images.to_float(X), CENTRE),
   r'^The images are uint8 of shape \(0, 12, 12, 3\)': lambda: inpaint(RUN, X[:0], CENTRE),
+  r'^The window is 4; expected an odd number from 3': lambda: inpaint(RUN, X, CENTRE, window=4),
   r'^7 completions of 6 restarts; expected 1 to 6': lambda: inpaint(RUN, X, CENTRE, completions=7),
 }
 

@@ -107,18 +107,18 @@ def context_weights(missing: np.ndarray, *, window: int = 7) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-  """What the search for z minimises: disagreement with the known pixels, and how unreal the whole image looks.
+  """What the search for z minimises: disagreement with the known pixels, and how unlikely the whole image is.
 
-    sum of W |G(z) - y| / sum of W  +  prior_weight * log(1 - D(G(z)))
+    sum of W |G(z) - y| / sum of W  +  prior_weight * log(1 - D(G(z)))  +  latent_weight * mean of z^2
 
   The first term is a weighted mean over pixels and channels, in [0, 2], so that neither the size of the image nor that
-  of the hole changes what the weight of the second means. Losses of the same networks are equal, so that one program
-  serves.
+  of the hole changes what the weights of the others mean. The last one is of normal z what limits are of uniform ones.
+  Losses of the same networks are equal, so that one program serves.
 
   generator: (variables, z [B, Z], labels) -> images in [-1, 1], [B, H, W, C].
   discriminator: (variables, images, labels) -> (logits [B], features).
 
-  References: Yeh et al. 2017, equations 2 to 4, where the first term is a sum.
+  References: Yeh et al. 2017, equations 2 to 4, where the first term is a sum, z is uniform, and the last is not.
   """
 
   generator: Callable
@@ -130,14 +130,15 @@ class Loss:
     Args:
       z: [B, Z].
       context: 'variables' of both networks; 'target', images in [-1, 1], [B, H, W, C]; 'weights' [B, H, W];
-        'labels' [B] or None; 'prior_weight' [].
+        'labels' [B] or None; 'prior_weight' [] and 'latent_weight' [].
     """
     fake = self.generator(context['variables']['generator'], z, context['labels'])
     distance = jnp.abs(fake - context['target']).mean(axis=-1)
     disagreement = (context['weights'] * distance).sum(axis=(1, 2)) / context['weights'].sum(axis=(1, 2))
     logits, _ = self.discriminator(context['variables']['discriminator'], fake, context['labels'])
     # log(1 - sigmoid(x)) = -softplus(x), finite at any logit.
-    return disagreement - context['prior_weight'] * jax.nn.softplus(logits)
+    unreal, unlikely = -jax.nn.softplus(logits), (z**2).mean(axis=1)
+    return disagreement + context['prior_weight'] * unreal + context['latent_weight'] * unlikely
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
@@ -156,6 +157,7 @@ def inpaint(
   steps: int = 300,
   learning_rate: float = 0.03,
   prior_weight: float = 0.003,
+  latent_weight: float = 0.03,
   window: int = 7,
   label: int | None = None,
   seed: int = 0,
@@ -171,7 +173,8 @@ def inpaint(
     restarts: searches per image, from z drawn by `seed`, the same ones for every image.
     steps: of Adam.
     learning_rate: of Adam, at first.
-    prior_weight: of the discriminator's opinion against the known pixels.
+    prior_weight: of the discriminator's opinion, against the known pixels.
+    latent_weight: of the density of z, against the known pixels, where z is normal; uniform z are kept in their limits.
     window: of `context_weights`.
     label: the class to search in, of a run with labels; None: one class after the other, restart i in i mod classes.
     seed: of the starting points.
@@ -180,17 +183,20 @@ def inpaint(
 
   Raises:
     DataError: the images are none, or not of the run's shape, or a mask is of another shape or covers all or nothing.
-    ConfigError: more completions than restarts; a label where there are none, or one that does not exist.
+    ConfigError: more completions than restarts; an even window; a label where there are none, or that does not exist.
   """
   x, missing = _check(run.shape, x, missing)
   if not 1 <= completions <= restarts:
     raise ConfigError(f'{completions} completions of {restarts} restarts; expected 1 to {restarts} completions')
+  if window < 3 or window % 2 == 0:
+    raise ConfigError(f'The window is {window}; expected an odd number from 3')
   labels = run.labels(restarts, label)
   starts = run.latents(restarts, seed=seed)
   target = images.to_float(x)
   weights = context_weights(missing, window=window)
   loss = Loss(run.generator, run.discriminator)
   shared = {'variables': run.variables, 'prior_weight': np.float32(prior_weight)}
+  shared['latent_weight'] = np.float32(latent_weight if run.latent_limit is None else 0)
   of_labels = lambda restart: None if labels is None else labels[restart]
 
   # Search from every starting point for every image.
