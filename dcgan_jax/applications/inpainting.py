@@ -157,7 +157,7 @@ def inpaint(
   steps: int = 300,
   learning_rate: float = 0.03,
   prior_weight: float = 0.003,
-  latent_weight: float = 0.03,
+  latent_weight: float = 0.1,
   window: int = 7,
   label: int | None = None,
   seed: int = 0,
