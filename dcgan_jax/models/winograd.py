@@ -15,6 +15,7 @@ import itertools
 import math
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -84,7 +85,9 @@ def suits(x: jax.ShapeDtypeStruct, kernel: jax.Array, *, stride: int) -> bool:
     return False
   tiles = math.prod(_tiles(size, stride) for size in sizes)
   needed = math.prod(size / stride / TILE for size in sizes)
-  return min(inputs, outputs) >= MIN_CHANNELS and batch * tiles >= MIN_TILES and tiles <= form.max_waste * needed
+  # A program for batches of any size is made for large ones.
+  enough = jax.export.is_symbolic_dim(batch) or batch * tiles >= MIN_TILES
+  return min(inputs, outputs) >= MIN_CHANNELS and enough and tiles <= form.max_waste * needed
 
 
 @functools.partial(jax.jit, static_argnames='stride')
