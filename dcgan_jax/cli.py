@@ -10,6 +10,8 @@ usage: launch.py [command] [flags]
   inpaint      fill a hole in images with what a run's generator would have there
   augmentation what a conditional run's samples add to labelled data
   probe        what the discriminator has learned: a linear SVM on its features, beside baselines
+  export       write a run's networks as safetensors, StableHLO or PyTorch state dicts, with a model card
+  import       turn state dicts of the PyTorch DCGAN example into an export, which the other commands take as a run
 
 `launch.py COMMAND --help` lists a command's flags. Without any arguments it trains configs/digits.py.
 """
@@ -20,6 +22,8 @@ from collections.abc import Callable, Sequence
 
 from dcgan_jax.commands.augmentation import augmentation
 from dcgan_jax.commands.evaluate import evaluate
+from dcgan_jax.commands.export import export
+from dcgan_jax.commands.import_torch import import_torch
 from dcgan_jax.commands.inpaint import inpaint
 from dcgan_jax.commands.interpolate import interpolate
 from dcgan_jax.commands.probe import probe
@@ -31,6 +35,8 @@ from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'augmentation': augmentation,
   'evaluate': evaluate,
+  'export': export,
+  'import': import_torch,
   'inpaint': inpaint,
   'interpolate': interpolate,
   'probe': probe,

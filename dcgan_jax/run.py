@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import build, build_data, build_model, images, latents, sample, workdir
+from dcgan_jax import build, build_data, build_model, export, hub, images, latents, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.errors import ConfigError, DataError
-from dcgan_jax.state import GANState
+from dcgan_jax.errors import CheckpointError, ConfigError, DataError
+from dcgan_jax.state import ExportedState, GANState
 from dcgan_jax.validate import validate
 
 SHEET_ROWS, SHEET_COLUMNS = 8, 7
@@ -30,7 +30,7 @@ class Run:
     step: updates the state has seen.
     shape: of an example, (*spatial, C).
     num_classes: of the labels that the networks take; None of an unconditional run.
-    state: everything that was saved.
+    state: everything that was saved; an ExportedState of an export.
     variables: {'generator': of the averaged generator, 'discriminator'}.
     latent_size: Z.
     latent_limit: every component of z is within [-limit, limit]; None: z is normal.
@@ -40,7 +40,7 @@ class Run:
     self,
     config: ConfigDict,
     model: build_model.Model,
-    state: GANState,
+    state: GANState | ExportedState,
     shape: tuple[int, ...],
     directory: pathlib.Path = pathlib.Path('run'),
   ):
@@ -51,7 +51,8 @@ class Run:
     self.num_classes = model.num_classes
     self.state = state
     self._model = model
-    self.variables = {'generator': state.averaged, 'discriminator': state.discriminator.variables}
+    alone = 'discriminator' not in state.variables
+    self.variables = _GeneratorAlone(state.variables) if alone else state.variables
     self.latent_size = model.latent_size
     self.latent_limit = model.latent_limit
     self._generate = sample.compile_generate(model.generator)
@@ -70,10 +71,12 @@ class Run:
       live: from the generator as the last update left it, and not from the averaged one.
 
     Raises:
-      ConfigError: a label where there are none, or one that does not exist.
+      ConfigError: a label where there are none, or one that does not exist, or a live sample of an export.
     """
     self.labels(num, label)
-    variables = self.state.generator.variables if live else self.state.averaged
+    if live and isinstance(self.state, ExportedState):
+      raise ConfigError('An export holds the averaged generator alone; draw live samples from the run itself')
+    variables = self.state.generator.variables if live else self.variables['generator']
     labels = self._model.labels if label is None else functools.partial(sample.one_class, label=label)
     return sample.draw(
       self._generate, variables, self._model.latents, num=num, seed=seed, labels=labels, batch_size=batch_size
@@ -185,7 +188,7 @@ class Run:
     if z.ndim != 2 or z.shape[1] != self._model.latent_size:
       raise DataError(f'z has the shape {z.shape}; expected [B, {self._model.latent_size}]')
     if self.num_classes is None and labels is None:
-      return np.asarray(self._generate(self.state.averaged, z))
+      return np.asarray(self._generate(self.variables['generator'], z))
     if self.num_classes is None:
       raise DataError('This run was trained without labels; generate(z) takes z alone')
     labels = np.asarray([] if labels is None else labels)
@@ -195,7 +198,7 @@ class Run:
         f'The labels have the shape {labels.shape} and the type {labels.dtype}; '
         f'expected whole numbers [{len(z)}] from 0 to {self.num_classes - 1}'
       )
-    return np.asarray(self._generate(self.state.averaged, z, labels.astype(np.int32)))
+    return np.asarray(self._generate(self.variables['generator'], z, labels.astype(np.int32)))
 
   def evaluate(
     self,
@@ -315,23 +318,47 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
   """Restores a run on the devices at hand, whatever it was trained on.
 
   Args:
-    directory: the run's work directory.
+    directory: the run's work directory, an export, or, where there is no such directory and huggingface_hub is
+      installed, an export's name on the Hugging Face Hub, user/model.
     step: of the checkpoint; None is the newest.
     data_dir: of TensorFlow Datasets, where it is another than when training.
 
   Raises:
     CheckpointError: no run, no checkpoint, or a damaged one.
   """
-  directory = pathlib.Path(directory).expanduser()
+  directory = _find(directory)
   config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())
-  described = {'classes': None} | workdir.read(directory, 'run.json')
-  shape = tuple(described['shape'])
-  model = build_model.build_model(config, shape, described['classes'])
+  shape, classes = workdir.read_description(directory)
+  model = build_model.build_model(config, shape, classes)
   abstract = jax.eval_shape(model.create, jax.random.key(0))
-  checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  return Run(config, model, checkpoints.restore(abstract, sharding=sharding, step=step), shape, directory)
+  if (directory / export.WEIGHTS).exists():
+    state = export.read(directory, abstract.variables, sharding=sharding, step=step)
+  else:
+    checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
+    state = checkpoints.restore(abstract, sharding=sharding, step=step)
+  return Run(config, model, state, shape, directory)
+
+
+def _find(name: str | os.PathLike) -> pathlib.Path:
+  """The directory of a name, fetched from the Hugging Face Hub if it is one of it."""
+  directory = pathlib.Path(name).expanduser()
+  if directory.exists() or not hub.is_name(str(name)):
+    return directory
+  if hub.is_installed():
+    return hub.download(str(name), export.LOADED)
+  raise CheckpointError(
+    f'No run in {directory} (there is no such directory); train one: launch.py --config FILE --workdir {directory}; '
+    f'or, for a model of that name on the Hugging Face Hub: {hub.INSTALL}'
+  )
+
+
+class _GeneratorAlone(dict):
+  """The variables of an export without a discriminator."""
+
+  def __missing__(self, player: str) -> dict:
+    raise CheckpointError(f'This export holds no {player}; import one, or export the run that it is of')
 
 
 def _judge(discriminator, variables, x, labels=None):

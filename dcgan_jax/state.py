@@ -1,6 +1,6 @@
 """GANState: everything a run needs to go on, and its initialisation."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,22 @@ class GANState(struct.PyTreeNode):
   generator: NetworkState
   discriminator: NetworkState
   averaged: dict[str, Any]
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """What uses of a trained run need: 'generator', the averaged one, and 'discriminator'."""
+    return {'generator': self.averaged, 'discriminator': self.discriminator.variables}
+
+
+class ExportedState(NamedTuple):
+  """What is left of a GANState in an export.
+
+  step: updates it has seen.
+  variables: as GANState's; {'generator'} alone where no discriminator was exported.
+  """
+
+  step: int
+  variables: dict[str, Any]
 
 
 def create_state(

@@ -20,6 +20,7 @@ from dcgan_jax.validate import complete, flatten
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'logging', 'evaluation')
 # What a run may have left before its config.json was there.
 _FILES = ('.lock', '.process.json', '.config.json.part', 'checkpoints')
+EXPORT = 'model.safetensors'  # What an export has in place of checkpoints.
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
 
 
@@ -102,6 +103,21 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
   return complete(read(workdir, 'config.json'))
 
 
+def read_description(workdir: pathlib.Path) -> tuple[tuple[int, ...], int | None]:
+  """The shape of a run's examples, and how many classes they have, or None; of its run.json.
+
+  Raises:
+    CheckpointError: as `read` does, or the file says something else.
+  """
+  described = {'classes': None, 'shape': None} | read(workdir, 'run.json')
+  shape, classes = described['shape'], described['classes']
+  is_size = lambda n: isinstance(n, int) and not isinstance(n, bool) and n > 0
+  is_shape = isinstance(shape, tuple) and 2 <= len(shape) <= 4 and all(map(is_size, shape))
+  if not is_shape or not (classes is None or is_size(classes)):
+    raise CheckpointError(f'{workdir / "run.json"} describes no examples (shape {shape}, classes {classes})')
+  return shape, classes
+
+
 def describe_run(shape: tuple[int, ...], classes: int | None, rescues: list[dict[str, Any]]) -> dict[str, Any]:
   """Content of run.json: what loading needs of the data and the config does not know, the rescues, the versions."""
   versions = {'python': platform.python_version()}
@@ -128,6 +144,10 @@ def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         f'{workdir} is no run and holds other files ({", ".join(others[:3])}{more}); give an empty or a new --workdir'
       )
     return
+  if (workdir / EXPORT).exists():
+    raise CheckpointError(
+      f'{workdir} is an export, without the optimizer states that training goes on with; give another --workdir'
+    )
   old, new = dict(flatten(read_config(workdir))), dict(flatten(_with_tuples(config)))
   changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
   changed = [key for key in changed if not any(key == may or key.startswith(f'{may}.') for may in MAY_CHANGE)]

@@ -22,26 +22,32 @@ MAY_IMPORT = {
   'checkpoint': {'state'},
   'cli': {'commands'},
   'commands': {
-    'applications', 'build', 'flags', 'images', 'latents', 'metrics', 'parallel', 'run', 'sample', 'validate',
-    'workdir',
+    'applications', 'build', 'build_model', 'export', 'flags', 'hub', 'images', 'latents', 'metrics', 'parallel', 'run',
+    'sample', 'state', 'tensors', 'torch_layout', 'validate', 'workdir',
   },
   'data': {'images'},
   'errors': set(),
+  'export': {'images', 'model_card', 'sample', 'state', 'tensors', 'torch_layout', 'workdir'},
   'flags': {'workdir'},
   'hooks': {'checkpoint', 'images', 'sample', 'state'},
+  'hub': set(),
   'images': set(),
   'latents': set(),
   'metrics': set(),
+  'model_card': {'validate'},
   'models': set(),
   'objectives': set(),
   'optimizers': set(),
   'parallel': set(),
   'run': {
-    'build', 'build_data', 'build_model', 'checkpoint', 'images', 'latents', 'sample', 'state', 'validate', 'workdir',
+    'build', 'build_data', 'build_model', 'checkpoint', 'export', 'hub', 'images', 'latents', 'sample', 'state',
+    'validate', 'workdir',
   },
   'sample': {'images', 'latents'},
   'state': set(),
   'step': {'parallel', 'state'},
+  'tensors': set(),
+  'torch_layout': {'validate'},
   'train': {'hooks', 'parallel', 'state'},
   'validate': set(),
   'workdir': {'validate'},
@@ -49,7 +55,7 @@ MAY_IMPORT = {
 BUILDERS = {'build', 'build_data', 'build_game', 'build_model'}
 ONE_IMPORTER = {
   'PIL': 'images', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
-  'tensorflow_datasets': 'data.tfds',
+  'tensorflow_datasets': 'data.tfds', 'safetensors': 'tensors', 'huggingface_hub': 'hub',
 }  # fmt: skip
 
 

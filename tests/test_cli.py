@@ -47,6 +47,8 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
     ([*INPAINT, '--restarts', '2'], '--completions is 4, more than the 2 --restarts; search more'),
     ([*INPAINT, '--out', 'x.gif'], "Cannot write 'x.gif'; expected a name that ends in .png"),
     (['sample', '--workdir', 'x', '--nmu', '3'], 'Unrecognized arguments: --nmu 3'),
+    (['export', '--workdir', 'x', '--to', 'y', '--format', 'onnx'], "Unknown --format 'onnx'; known: safetensors, "),
+    (['import', '--from', 'netG.safetensors', '--to', 'y'], 'Cannot read netG.safetensors (No such file or directory)'),
   ],
 )
 def test_a_mistake_in_the_arguments_is_one_line_before_jax_is_imported(arguments, message, tmp_path):
@@ -54,7 +56,9 @@ def test_a_mistake_in_the_arguments_is_one_line_before_jax_is_imported(arguments
     'import sys; from dcgan_jax import cli; code = cli.main(sys.argv[1:]);'
     "assert 'jax' not in sys.modules; assert 'tensorflow_datasets' not in sys.modules; sys.exit(code)"
   )
-  workdir = [] if '--workdir' in arguments or arguments[0] in ('sample',) else ['--workdir', str(tmp_path / 'run')]
+  workdir = (
+    [] if '--workdir' in arguments or arguments[0] in ('sample', 'import') else ['--workdir', str(tmp_path / 'run')]
+  )
   command = [sys.executable, '-c', code, *arguments, *workdir]
   environment = {'PYTHONPATH': str(ROOT), 'PATH': ''}
   result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import build_data, build_game, build_model, images, parallel, step
+from dcgan_jax import build_data, build_game, build_model, export, images, parallel, step, tensors
 from dcgan_jax.data import arrays
-from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.metrics.inception_weights import load_weights
 from dcgan_jax.validate import flatten, validate
 
@@ -213,3 +213,19 @@ def test_any_bytes_as_inception_weights_are_a_data_error(file, damage, noise, us
   with pytest.raises(DataError) as error:
     load_weights(file)
   assert '\n' not in str(error.value)
+
+
+@SETTINGS
+@given(damage=DAMAGE, noise=st.binary(max_size=200), use_noise=st.booleans())
+def test_any_bytes_as_weights_of_an_export_are_that_or_a_checkpoint_error(file, damage, noise, use_noise):
+  networks = {'generator': {'params': {'kernel': np.ones((3, 4), np.float32)}}}
+  path = file.with_name(export.WEIGHTS)
+  said = {'format': export.FORMAT, 'version': export.VERSION, 'step': '7', 'generator': 'averaged'}
+  tensors.write(path, dict(zip(export.tensor_names(networks), jax.tree.leaves(networks), strict=True)), said)
+  path.write_bytes(noise if use_noise else _damaged(path.read_bytes(), damage))
+  try:
+    read = export.read(path.parent, networks, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    assert jax.tree.map(np.shape, read.variables) == jax.tree.map(np.shape, networks)
+  except CheckpointError as error:
+    assert '\n' not in str(error)
+    assert len(str(error)) < 900

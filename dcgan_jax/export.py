@@ -1,0 +1,183 @@
+"""Exports: a trained pair of networks as files that need neither its optimisers, nor its data, nor all of this package.
+
+A folder of safetensors is what `load` reads: the averaged generator and the discriminator, config.json and run.json as
+in a work directory, and a model card. StableHLO is the generator as a program for any batch size. The PyTorch layout
+is that of the PyTorch DCGAN example (torch_layout.py).
+"""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax import images, model_card, sample, tensors, torch_layout, workdir
+from dcgan_jax.errors import CheckpointError, ConfigError, look_up
+from dcgan_jax.state import ExportedState
+
+WEIGHTS = workdir.EXPORT
+STABLEHLO = 'generator.stablehlo'
+TORCH = {'generator': 'generator.safetensors', 'discriminator': 'discriminator.safetensors'}
+PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+# What `load` needs, and all that an export may hold.
+LOADED = (WEIGHTS, 'config.json', 'run.json')
+FILES = (*LOADED, STABLEHLO, *TORCH.values(), 'README.md', 'samples.png', 'evaluations/*.json')
+FORMAT, VERSION = 'dcgan_jax', '1'
+
+
+def write(
+  run: Any, directory: pathlib.Path, *, format: str = 'safetensors', source: pathlib.Path | None = None
+) -> None:
+  """Writes an export of a run, with its model card and a picture of samples.
+
+  Args:
+    run: as `load` gives it.
+    directory: where to; made if it is not there. Several formats may share one.
+    format: safetensors, stablehlo or torch.
+    source: the run's directory, whose evaluations of this step come along.
+
+  Raises:
+    ConfigError: no such format, networks that it cannot express, or a directory that holds other things.
+  """
+  write_format = look_up(_FORMATS, format, 'format')
+  check_directory(directory)
+  config, described = _public(run.config.to_dict()), workdir.describe_run(run.shape, run.num_classes, [])
+  described['step'] = run.step
+  _check_same(directory, config, run.step)
+  files = write_format(run)
+  evaluations = dict(_evaluations(source, run.step)) if source is not None else {}
+  directory.mkdir(parents=True, exist_ok=True)
+  workdir.write(directory, 'config.json', config)
+  workdir.write(directory, 'run.json', described)
+  for name, write_file in files.items():
+    write_file(directory / name)
+  for name, report in evaluations.items():
+    (directory / 'evaluations').mkdir(exist_ok=True)
+    workdir.write(directory / 'evaluations', name, report)
+  is_image = sample.is_image(run.shape)
+  if is_image:
+    images.save_png(directory / 'samples.png', images.grid(run.sample(64), columns=run.num_classes))
+  card = model_card.write(
+    config=config, step=run.step, shape=run.shape, num_classes=run.num_classes,
+    players=run.variables.keys(), evaluations=list(evaluations.values()), has_picture=is_image,
+    files={path.name for path in directory.iterdir()},
+  )  # fmt: skip
+  (directory / 'README.md').write_text(card)
+
+
+def check_directory(directory: pathlib.Path) -> None:
+  """Raises ConfigError where a directory to export to holds anything that is not of an export."""
+  if directory.is_file():
+    raise ConfigError(f'--to {directory} is a file; give a directory')
+  known = {pathlib.PurePath(name).parts[0] for name in FILES}
+  others = sorted({path.name for path in directory.iterdir()} - known) if directory.is_dir() else []
+  if others:
+    more = ', ...' * (len(others) > 3)
+    raise ConfigError(f'--to {directory} holds other files ({", ".join(others[:3])}{more}); give a new directory')
+
+
+def _check_same(directory: pathlib.Path, config: dict[str, Any], step: int) -> None:
+  """Raises ConfigError where a directory holds an export of another state, which one card could not describe."""
+  if (directory / 'run.json').exists():
+    there = workdir.read(directory, 'run.json').get('step'), workdir.read_config(directory)
+    if there != (step, config):
+      raise ConfigError(
+        f'--to {directory} holds an export of another step or run (step {there[0]}); give a new directory'
+      )
+
+
+def read(
+  directory: pathlib.Path, abstract: Mapping[str, Any], *, sharding: jax.sharding.Sharding, step: int | None = None
+) -> ExportedState:
+  """Reads the networks of an export.
+
+  Args:
+    directory: that holds model.safetensors.
+    abstract: 'generator' and 'discriminator', variables as shapes and dtypes.
+    sharding: where the values shall live.
+    step: which is asked for; None: that which there is.
+
+  Raises:
+    CheckpointError: damaged, of another step, other networks, or a later version's.
+  """
+  path = directory / WEIGHTS
+  found, said = tensors.read(path)
+  if said.get('format') != FORMAT or not said.get('step', '').isdecimal():
+    raise CheckpointError(f"{path} is no export of this program; launch.py import reads the PyTorch example's layout")
+  if said.get('version') != VERSION:
+    raise CheckpointError(f'{path} has the version {said.get("version")}, and this program reads {VERSION}; update it')
+  if step not in (None, int(said['step'])):
+    raise CheckpointError(f'No step {step} in {directory}; it is an export of step {said["step"]} alone')
+  players = [player for player in abstract if player == 'generator' or any(n.startswith(f'{player}/') for n in found)]
+  asked = {player: abstract[player] for player in players}
+  names = tensor_names(asked)
+  leaves = dict(zip(names, jax.tree.leaves(asked), strict=True))
+  wrong = sorted(found.keys() ^ leaves.keys())
+  wrong += sorted(n for n in found.keys() & leaves.keys() if _form(found[n]) != _form(leaves[n]))
+  if wrong:
+    show = lambda tensor: 'absent' if tensor is None else '{} {}'.format(*_form(tensor))
+    lines = [f'{name} {show(found.get(name))} -> {show(leaves.get(name))}' for name in wrong[:3]]
+    raise CheckpointError(f'{path} is of other networks than its config.json ({", ".join(lines)}); export it again')
+  tree = jax.tree.unflatten(jax.tree.structure(asked), [found[name] for name in names])
+  return ExportedState(int(said['step']), jax.device_put(tree, sharding))
+
+
+def tensor_names(variables: Mapping[str, Any]) -> list[str]:
+  """'generator/params/output/kernel' for every leaf, in the order of jax.tree.leaves."""
+  paths = [path for path, _ in jax.tree.leaves_with_path(dict(variables))]
+  return [jax.tree_util.keystr(path, simple=True, separator='/') for path in paths]
+
+
+def _form(tensor: Any) -> tuple[str, tuple[int, ...]]:
+  return str(tensor.dtype), tuple(tensor.shape)
+
+
+def _safetensors(run: Any) -> dict[str, Any]:
+  leaves = map(np.asarray, jax.tree.leaves(dict(run.variables)))
+  named = dict(zip(tensor_names(run.variables), leaves, strict=True))
+  said = {'format': FORMAT, 'version': VERSION, 'step': str(run.step), 'generator': 'averaged'}
+  return {WEIGHTS: lambda path: tensors.write(path, named, said)}
+
+
+def _stablehlo(run: Any) -> dict[str, Any]:
+  variables = jax.tree.map(np.asarray, run.variables['generator'])
+  (batch,) = jax.export.symbolic_shape('b')
+  inputs = [jax.ShapeDtypeStruct((batch, run.latent_size), jnp.float32)]
+  if run.num_classes is not None:
+    inputs.append(jax.ShapeDtypeStruct((batch,), jnp.int32))
+  generate = jax.jit(lambda z, *labels: run.generator(variables, z, *labels))
+  program = bytes(jax.export.export(generate, platforms=PLATFORMS)(*inputs).serialize())
+  return {STABLEHLO: lambda path: path.write_bytes(program)}
+
+
+def _torch(run: Any) -> dict[str, Any]:
+  torch_layout.check(run.config.to_dict(), run.shape)
+  states = {
+    player: torch_layout.to_torch(jax.tree.map(np.asarray, variables), player=player, step=run.step)
+    for player, variables in run.variables.items()
+  }
+  # As the safetensors of PyTorch's own users say it.
+  return {
+    TORCH[player]: lambda path, state=state: tensors.write(path, state, {'format': 'pt'})
+    for player, state in states.items()
+  }
+
+
+_FORMATS = {'safetensors': _safetensors, 'stablehlo': _stablehlo, 'torch': _torch}
+
+
+def _public(config: dict[str, Any]) -> dict[str, Any]:
+  """The config without the directories of the machine it was trained on."""
+  return config | {'data': config['data'] | {'dir': None}}
+
+
+def _evaluations(source: pathlib.Path, step: int) -> Iterator[tuple[str, dict[str, Any]]]:
+  """The evaluations of the averaged generator at a step, by file name."""
+  for path in sorted((source / 'evaluations').glob('*.json')):
+    report = workdir.read(path.parent, path.name)
+    protocol = {'step': None, 'generator': None} | report.get('protocol', {})
+    if (protocol['step'], protocol['generator']) == (step, 'averaged'):
+      yield path.name, report

@@ -1,0 +1,70 @@
+"""Exports on the Hugging Face Hub. The only module that imports huggingface_hub, which is optional."""
+
+import importlib.util
+import pathlib
+import re
+
+from dcgan_jax.errors import CheckpointError, ConfigError
+
+INSTALL = "pip install 'dcgan-jax[hub]' (or huggingface_hub)"
+
+
+def is_name(text: str) -> bool:
+  """Whether a text looks like a model's name on the Hub, user/model."""
+  return re.fullmatch(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', text) is not None
+
+
+def is_installed() -> bool:
+  """Whether huggingface_hub can be imported."""
+  return importlib.util.find_spec('huggingface_hub') is not None
+
+
+def download(name: str, files: tuple[str, ...]) -> pathlib.Path:
+  """Fetches files of a model, once; returns the directory that holds them.
+
+  Args:
+    name: user/model.
+    files: their names; no others are fetched.
+
+  Raises:
+    CheckpointError: no such model, no network, or no right to it.
+  """
+  import huggingface_hub
+
+  try:
+    return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=list(files)))
+  except Exception as error:  # The library, its HTTP client and the disk each raise their own.
+    raise CheckpointError(
+      f'No directory {name}, and no model of that name came from the Hugging Face Hub ({_one_line(error)})'
+    ) from error
+
+
+def check(name: str) -> None:
+  """Raises ConfigError where `upload` could not begin."""
+  if not is_name(name):
+    raise ConfigError(f"--push {name} is no name of the Hugging Face Hub; give user/model, such as 'ada/faces'")
+  if not is_installed():
+    raise ConfigError(f'--push needs the Hugging Face library: {INSTALL}')
+
+
+def upload(directory: pathlib.Path, name: str, files: tuple[str, ...]) -> str:
+  """Makes a model, if there is none of the name, and writes the files of a directory to it; returns its address.
+
+  Raises:
+    CheckpointError: not logged in, no network, or no right to it.
+  """
+  import huggingface_hub
+
+  try:
+    api = huggingface_hub.HfApi()
+    api.create_repo(name, exist_ok=True)
+    api.upload_folder(folder_path=str(directory), repo_id=name, allow_patterns=list(files))
+  except Exception as error:  # As above.
+    raise CheckpointError(
+      f'{directory} is written, but could not be pushed to {name} ({_one_line(error)}); see `hf auth login`'
+    ) from error
+  return f'https://huggingface.co/{name}'
+
+
+def _one_line(error: Exception) -> str:
+  return ' '.join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,298 @@
+"""Exports: what is loaded from one is what was exported; StableHLO runs without this package; others are refused."""
+
+import json
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+import dcgan_jax
+from configs import digits
+from dcgan_jax import build_model, cli, export, hub, images, tensors, workdir
+from dcgan_jax.errors import CheckpointError, ConfigError
+from dcgan_jax.run import Run
+
+SHAPE = (16, 16, 1)
+PROTOCOL = {'samples': 1000, 'reference': 'digits', 'step': 0, 'generator': 'averaged', 'seed': 0}
+
+
+def _run(seed=3, classes=None, shape=SHAPE, **changes):
+  config = digits.get_config()
+  config.data.dir = '/home/somebody/data'
+  config.update(generator={'widths': (8, 4), 'latent_size': 5}, discriminator={'widths': (4, 8)})
+  for key, value in changes.items():
+    group, name = key.split('__')
+    with config[group].ignore_type():
+      config[group][name] = value
+  model = build_model.build_model(config, shape, classes)
+  state = jax.jit(model.create)(jax.random.key(seed))
+  # An untrained generator draws grey; larger weights give it contrast, and tell the averaged from the live one.
+  return Run(config, model, state.replace(averaged=jax.tree.map(lambda leaf: 7 * leaf, state.averaged)), shape)
+
+
+@pytest.fixture(scope='module')
+def run():
+  return _run()
+
+
+@pytest.fixture(scope='module')
+def exported(run, tmp_path_factory):
+  directory = tmp_path_factory.mktemp('runs') / 'export'
+  export.write(run, directory)
+  return directory
+
+
+def test_what_is_loaded_draws_and_sees_as_what_was_exported(run, exported):
+  loaded = dcgan_jax.load(exported)
+  assert (loaded.step, loaded.shape, loaded.latent_size) == (run.step, run.shape, run.latent_size)
+  drawn = run.sample(64, seed=4)
+  assert drawn.std() > 10
+  np.testing.assert_array_equal(loaded.sample(64, seed=4), drawn)
+  np.testing.assert_array_equal(loaded.features(drawn), run.features(drawn))
+  np.testing.assert_array_equal(loaded.untrained(1).sample(2), run.untrained(1).sample(2))
+  with jax.numpy_rank_promotion('allow'):
+    _, errors = loaded.project(drawn[:1], restarts=2, steps=3)
+  assert errors.shape == (1,)
+
+
+def test_an_export_has_no_live_generator_no_other_step_and_cannot_be_trained_on(exported, capsys):
+  with pytest.raises(ConfigError, match='An export holds the averaged generator alone'):
+    dcgan_jax.load(exported).sample(1, live=True)
+  with pytest.raises(CheckpointError, match='No step 7 in .*; it is an export of step 0 alone'):
+    dcgan_jax.load(exported, step=7)
+  before = sorted(exported.iterdir())
+  assert cli.main(['--workdir', str(exported)]) == 2
+  assert 'is an export, without the optimizer states' in capsys.readouterr().err
+  assert sorted(exported.iterdir()) == before
+
+
+def test_an_export_tells_nothing_of_the_machine_it_was_made_on(exported):
+  for path in exported.iterdir():
+    assert b'somebody' not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+  ('classes', 'changes'),
+  [
+    (10, {'tricks__generator_labels': 'conditional_batch', 'tricks__discriminator_labels': 'projection'}),
+    (10, {'tricks__generator_labels': 'one_hot', 'tricks__discriminator_labels': 'planes'}),
+    (None, {'tricks__spectral_norm': ('generator', 'discriminator'), 'generator__latents': 'uniform'}),
+    (None, {'generator__name': 'residual', 'discriminator__name': 'residual'}),
+    (None, {'generator__name': 'fully_connected', 'discriminator__name': 'fully_connected'}),
+    (None, {'generator__normalization': 'virtual_batch'}),
+    (None, {'generator__widths': (8, 8, 8), 'generator__kernel_size': 3, 'generator__strides': (2, 1, 2)}),
+  ],
+)
+def test_every_kind_of_network_is_exported_and_loaded_and_its_program_takes_any_batch(classes, changes, tmp_path):
+  run = _run(classes=classes, **changes)
+  for name in ('safetensors', 'stablehlo'):
+    export.write(run, tmp_path, format=name)
+  jax.tree.map(np.testing.assert_array_equal, dcgan_jax.load(tmp_path).variables, run.variables)
+  program = jax.export.deserialize((tmp_path / export.STABLEHLO).read_bytes())
+  inputs = [run.latents(64), *(() if classes is None else (run.labels(64),))]
+  expected = run.generate(*inputs)
+  for num in (1, 64):
+    drawn = program.call(*(values[:num] for values in inputs))
+    np.testing.assert_allclose(drawn, expected[:num], atol=1e-5)
+
+
+def test_the_program_runs_where_this_package_is_not(run, tmp_path):
+  export.write(run, tmp_path, format='stablehlo')
+  z = run.latents(64)
+  np.save(tmp_path / 'z.npy', z)
+  code = (
+    'import sys; sys.modules["dcgan_jax"] = sys.modules["flax"] = None\n'  # Importing either fails.
+    'import jax.export, numpy as np\n'
+    'program = jax.export.deserialize(open("generator.stablehlo", "rb").read())\n'
+    'assert set(program.platforms) >= {"cpu", "cuda", "tpu"}\n'
+    'z = np.load("z.npy")\n'
+    'np.savez("out.npz", all=program.call(z), three=program.call(z[:3]))\n'
+  )
+  subprocess.run([sys.executable, '-I', '-c', code], cwd=tmp_path, check=True)
+  drawn = np.load(tmp_path / 'out.npz')
+  assert drawn['all'].std() > 0.1
+  np.testing.assert_allclose(drawn['all'], run.generate(z), atol=1e-5)
+  np.testing.assert_allclose(drawn['three'], run.generate(z)[:3], atol=1e-5)
+
+
+def test_the_card_says_data_recipe_metrics_with_protocol_and_misuse(run, tmp_path):
+  source = tmp_path / 'run'
+  (source / 'evaluations').mkdir(parents=True)
+  for name, changes in {'a': {}, 'b': {'step': 5}, 'c': {'generator': 'live'}}.items():
+    workdir.write(source / 'evaluations', f'{name}.json', {f'fid_{name}': 12.345, 'protocol': PROTOCOL | changes})
+  for name in ('safetensors', 'stablehlo', 'torch'):
+    export.write(run, tmp_path / 'export', format=name, source=source)
+  card = (tmp_path / 'export' / 'README.md').read_text()
+  for text in (
+    '# DCGAN, 16 x 16 x 1, unconditional', '`digits`, split `train`', '| `generator.widths` | (8, 4) |',
+    '| `fid_a` | 12.35 |', 'Protocol: samples 1000; reference digits; step 0', '## Intended use', '## Misuse',
+    'dcgan_jax.load(', 'generator.stablehlo', 'nz = 5, 3 layers each, with a bias in the last layer of G',
+  ):  # fmt: skip
+    assert text in card, text
+  # Neither of another step, nor of the live generator.
+  assert 'fid_b' not in card
+  assert 'fid_c' not in card
+  assert images.read(tmp_path / 'export' / 'samples.png', channels=1).std() > 10
+  # What is exported again keeps its numbers.
+  export.write(dcgan_jax.load(tmp_path / 'export'), tmp_path / 'again', source=tmp_path / 'export')
+  assert '| `fid_a` | 12.35 |' in (tmp_path / 'again' / 'README.md').read_text()
+
+
+def test_a_directory_of_something_else_or_of_another_run_is_left_alone(run, exported, tmp_path):
+  (tmp_path / 'thesis.tex').write_text('x')
+  with pytest.raises(ConfigError, match=r'holds other files \(thesis.tex\)'):
+    export.write(run, tmp_path)
+  with pytest.raises(ConfigError, match='holds an export of another step or run'):
+    export.write(_run(generator__latent_size=6), exported)
+  with pytest.raises(ConfigError, match="Unknown format 'onnx'; known: safetensors, stablehlo, torch"):
+    export.write(run, tmp_path / 'new', format='onnx')
+  with pytest.raises(ConfigError, match='cannot express these networks: config.generator.kernel_size is 3'):
+    export.write(_run(generator__kernel_size=3), tmp_path / 'new', format='torch')
+  assert not (tmp_path / 'new').exists()
+
+
+def _rewritten(path, change):
+  found, said = tensors.read(path)
+  tensors.write(path, *change(found, said))
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (lambda found, said: (found, {}), 'is no export of this program'),
+    (lambda found, said: (found, said | {'version': '2'}), 'has the version 2, and this program reads 1; update it'),
+    (lambda found, said: ({'x': np.ones(3)}, said), 'is of other networks than its config.json'),
+    (
+      lambda found, said: (found | {'generator/params/output/bias': np.ones(2, np.float32)}, said),
+      r'generator/params/output/bias float32 \(2,\) -> float32 \(1,\)',
+    ),
+    (
+      lambda found, said: ({name: value for name, value in found.items() if 'norm_0/bias' not in name}, said),
+      'generator/params/norm_0/bias absent -> float32',
+    ),
+  ],
+)
+def test_weights_of_something_else_are_refused_in_one_line(run, tmp_path, change, message):
+  export.write(run, tmp_path)
+  _rewritten(tmp_path / export.WEIGHTS, change)
+  with pytest.raises(CheckpointError, match=message) as error:
+    dcgan_jax.load(tmp_path)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('name', 'content', 'message'),
+  [
+    ('model.safetensors', b'', 'is damaged or no safetensors file'),
+    ('model.safetensors', b'PK\x03\x04 torch.save', 'is a pickle, which can run code as it is read'),
+    ('run.json', b'{"shape": "all", "classes": null}', 'describes no examples'),
+    ('run.json', b'{"shape": [16, 16, 1], "classes": -1}', 'describes no examples'),
+    ('config.json', b'{}', 'The config lacks'),
+  ],
+)
+def test_files_of_something_else_are_refused_in_one_line(run, tmp_path, capsys, name, content, message):
+  export.write(run, tmp_path)
+  (tmp_path / name).write_bytes(content)
+  assert cli.main(['sample', '--workdir', str(tmp_path), '--out', str(tmp_path / 'x.png')]) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+
+
+def test_a_pickle_is_never_opened_and_the_words_convert_it(tmp_path, capsys):
+  torch = pytest.importorskip('torch')
+  pytest.importorskip('safetensors.torch')
+  torch.save({'main.0.weight': torch.ones(2, 3)}, tmp_path / 'netG.pth')
+  assert cli.main(['import', '--from', str(tmp_path / 'netG.pth'), '--to', str(tmp_path / 'x')]) == 2
+  error = capsys.readouterr().err
+  command = error[error.index('python -c ') :].replace('python', sys.executable, 1)
+  subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+  assert list(tensors.read(tmp_path / 'netG.safetensors')[0]) == ['main.0.weight']
+
+
+class _Hub(types.ModuleType):
+  """A huggingface_hub that keeps its models in a directory."""
+
+  def __init__(self, directory):
+    super().__init__('huggingface_hub')
+    self.__spec__ = types.SimpleNamespace(name='huggingface_hub')
+    self.directory, self.created, self.pushed, self.HfApi = directory, [], [], lambda: self
+
+  def create_repo(self, name, *, exist_ok):
+    assert exist_ok
+    self.created.append(name)
+
+  def upload_folder(self, *, folder_path, repo_id, allow_patterns):
+    if repo_id not in self.created:
+      raise RuntimeError('404 Client Error.\n\nRepository Not Found')
+    self.pushed.append((folder_path, repo_id, allow_patterns))
+
+  def snapshot_download(self, name, *, allow_patterns):
+    assert set(allow_patterns) == {'model.safetensors', 'config.json', 'run.json'}
+    if name != 'ada/digits':
+      raise RuntimeError('404 Client Error.\n\nRepository Not Found')
+    return str(self.directory)
+
+
+@pytest.fixture
+def fake_hub(exported, monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  fake = _Hub(exported)
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', fake)
+  return fake
+
+
+def test_a_name_of_the_hub_is_loaded_from_there(fake_hub, run, tmp_path):
+  np.testing.assert_array_equal(dcgan_jax.load('ada/digits').sample(3), run.sample(3))
+  assert cli.main(['sample', '--workdir', 'ada/digits', '--num', '2', '--out', str(tmp_path / 'x.png')]) == 0
+  with pytest.raises(CheckpointError, match='No directory ada/nothing, .* .404 Client Error. Repository') as e:
+    dcgan_jax.load('ada/nothing')
+  assert '\n' not in str(e.value)
+
+
+def test_a_directory_goes_before_the_hub(fake_hub, tmp_path):
+  (tmp_path / 'ada' / 'digits').mkdir(parents=True)
+  with pytest.raises(CheckpointError, match='No run in ada/digits'):
+    dcgan_jax.load('ada/digits')
+
+
+def test_without_the_hub_a_name_of_it_is_a_missing_run_and_how_to_get_it(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(hub, 'is_installed', lambda: False)
+  with pytest.raises(CheckpointError, match=r'No run in ada/digits .*train one: .*pip install .*huggingface_hub'):
+    dcgan_jax.load('ada/digits')
+  with pytest.raises(CheckpointError, match=r'config\.json is missing'):
+    dcgan_jax.load(tmp_path / 'digits')
+  with pytest.raises(ConfigError, match=r'--push needs the Hugging Face library: pip install'):
+    hub.check('ada/digits')
+
+
+def test_push_makes_the_model_and_sends_the_export_alone(fake_hub, exported, tmp_path, capsys):
+  command = ['export', '--workdir', str(exported), '--to', 'out', '--push']
+  assert cli.main([*command, 'ada/digits']) == 0
+  assert fake_hub.pushed == [('out', 'ada/digits', list(export.FILES))]
+  assert 'Pushed to https://huggingface.co/ada/digits' in capsys.readouterr().out
+  fake_hub.create_repo = lambda name, exist_ok: None
+  assert cli.main([*command, 'ada/other']) == 2
+  assert 'out is written, but could not be pushed to ada/other (404 Client Error.' in capsys.readouterr().err
+  assert json.loads((tmp_path / 'out' / 'run.json').read_text())['step'] == 0
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--format', 'onnx'], "Unknown --format 'onnx'; known: safetensors, stablehlo, torch."),
+    (['--push', 'nobody'], "--push nobody is no name of the Hugging Face Hub; give user/model, such as 'ada/faces'"),
+    (['--to', __file__], 'is a file; give a directory'),
+    (['--workdir', 'nothing'], 'No run in nothing'),
+  ],
+)
+def test_mistakes_are_one_line(arguments, message, exported, tmp_path, capsys):
+  assert cli.main(['export', '--workdir', str(exported), '--to', str(tmp_path / 'x'), *arguments]) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+  assert not (tmp_path / 'x').exists()
