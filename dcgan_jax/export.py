@@ -60,9 +60,10 @@ def write(
   is_image = sample.is_image(run.shape)
   if is_image:
     images.save_png(directory / 'samples.png', images.grid(run.sample(64), columns=run.num_classes))
+  players = [player for player, variables in run.variables.items() if variables is not None]
   card = model_card.write(
     config=config, step=run.step, shape=run.shape, num_classes=run.num_classes,
-    players=run.variables.keys(), evaluations=list(evaluations.values()), has_picture=is_image,
+    players=players, evaluations=list(evaluations.values()), has_picture=is_image,
     files={path.name for path in directory.iterdir()},
   )  # fmt: skip
   (directory / 'README.md').write_text(card)
@@ -158,6 +159,7 @@ def _torch(run: Any) -> dict[str, Any]:
   states = {
     player: torch_layout.to_torch(jax.tree.map(np.asarray, variables), player=player, step=run.step)
     for player, variables in run.variables.items()
+    if variables is not None
   }
   # As the safetensors of PyTorch's own users say it.
   return {

@@ -31,7 +31,7 @@ class Run:
     shape: of an example, (*spatial, C).
     num_classes: of the labels that the networks take; None of an unconditional run.
     state: everything that was saved; an ExportedState of an export.
-    variables: {'generator': of the averaged generator, 'discriminator'}.
+    variables: {'generator': of the averaged generator, 'discriminator': None where a generator was imported alone}.
     latent_size: Z.
     latent_limit: every component of z is within [-limit, limit]; None: z is normal.
   """
@@ -51,8 +51,7 @@ class Run:
     self.num_classes = model.num_classes
     self.state = state
     self._model = model
-    alone = 'discriminator' not in state.variables
-    self.variables = _GeneratorAlone(state.variables) if alone else state.variables
+    self.variables = {'discriminator': None} | state.variables
     self.latent_size = model.latent_size
     self.latent_limit = model.latent_limit
     self._generate = sample.compile_generate(model.generator)
@@ -354,14 +353,9 @@ def _find(name: str | os.PathLike) -> pathlib.Path:
   )
 
 
-class _GeneratorAlone(dict):
-  """The variables of an export without a discriminator."""
-
-  def __missing__(self, player: str) -> dict:
-    raise CheckpointError(f'This export holds no {player}; import one, or export the run that it is of')
-
-
 def _judge(discriminator, variables, x, labels=None):
+  if variables is None:
+    raise CheckpointError('This is a generator alone, which was imported without its discriminator; import both')
   labels = jnp.zeros(x.shape[0], jnp.int32) if labels is None else labels
   keys = jax.random.split(jax.random.key(0), x.shape[0])  # Of dropout, which there is none of outside training.
   return discriminator.apply(variables, x, labels, train=False, keys=keys)

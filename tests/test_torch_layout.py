@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10
-from dcgan_jax import build_model, tensors, torch_layout
+from dcgan_jax import build_model, export, tensors, torch_layout
 from dcgan_jax.commands.import_torch import import_torch
 from dcgan_jax.errors import CheckpointError, ConfigError
 from dcgan_jax.run import Run, load
@@ -147,8 +147,11 @@ def test_a_generator_alone_is_imported_and_says_so_where_a_discriminator_is_aske
   alone = load(tmp_path / 'export')
   z = np.ones((2, LATENT_SIZE))
   np.testing.assert_array_equal(alone.generate(z), run.generate(z))
-  with pytest.raises(CheckpointError, match='This export holds no discriminator'):
+  with pytest.raises(CheckpointError, match='This is a generator alone, which was imported without its discriminator'):
     alone.features(alone.generate(z))
+  export.write(alone, tmp_path / 'again')
+  export.write(alone, tmp_path / 'again', format='torch')
+  assert load(tmp_path / 'again').variables['discriminator'] is None
 
 
 @pytest.mark.parametrize(
