@@ -11,6 +11,7 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 MAY_IMPORT = {
   '__init__': {'run'},
   'applications': {'images', 'latents', 'metrics', 'sample'},
+  'archives': set(),
   'augment': set(),
   'build': {
     'build_data', 'build_game', 'build_model', 'checkpoint', 'data', 'hooks', 'images', 'metrics', 'parallel', 'sample',
