@@ -5,6 +5,7 @@ usage: launch.py [command] [flags]
   train        train a config, or go on with the run in a work directory (the default command)
   sample       draw images from a run
   evaluate     FID, KID, Inception Score, precision, recall and signs of collapse of a run
+  report       a run as one HTML file: curves, samples over time, a latent walk, metrics, how to go on
   interpolate  ways, walks, traversals, truncation and arithmetic in a run's latent space
   project      the z that gives an image back
   inpaint      fill a hole in images with what a run's generator would have there
@@ -28,6 +29,7 @@ from dcgan_jax.commands.inpaint import inpaint
 from dcgan_jax.commands.interpolate import interpolate
 from dcgan_jax.commands.probe import probe
 from dcgan_jax.commands.project import project
+from dcgan_jax.commands.report import report
 from dcgan_jax.commands.sample import sample
 from dcgan_jax.commands.train import train
 from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up
@@ -41,6 +43,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'interpolate': interpolate,
   'probe': probe,
   'project': project,
+  'report': report,
   'sample': sample,
   'train': train,
 }

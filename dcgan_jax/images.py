@@ -1,4 +1,4 @@
-"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, MP4, and their origin. The only importer of Pillow."""
+"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, WebP, MP4, and their origin. The only importer of Pillow."""
 
 import io
 import math
@@ -221,6 +221,13 @@ def save_mp4(
     part.unlink(missing_ok=True)
     raise ConfigError(f'ffmpeg cannot write {path} ({" ".join(done.stderr.decode().split())}); try a .gif')
   part.replace(path)
+
+
+def webp_bytes(image: np.ndarray, *, quality: int | None) -> bytes:
+  """Encodes uint8 [H, W, C], C 1 or 3, as WebP: of a quality of 0 to 100, or lossless where it is None."""
+  stream = io.BytesIO()
+  _pillow(image).save(stream, 'WEBP', lossless=quality is None, quality=75 if quality is None else quality)
+  return stream.getvalue()
 
 
 def _pillow(image: np.ndarray) -> 'PIL.Image.Image':

@@ -23,8 +23,8 @@ MAY_IMPORT = {
   'checkpoint': {'state'},
   'cli': {'commands'},
   'commands': {
-    'applications', 'build', 'build_model', 'export', 'flags', 'hub', 'images', 'latents', 'metrics', 'parallel', 'run',
-    'sample', 'state', 'tensors', 'torch_layout', 'validate', 'workdir',
+    'applications', 'build', 'build_model', 'export', 'flags', 'hub', 'images', 'latents', 'metrics', 'parallel',
+    'plots', 'report', 'run', 'sample', 'state', 'tensors', 'torch_layout', 'validate', 'workdir',
   },
   'data': {'images'},
   'errors': set(),
@@ -39,7 +39,10 @@ MAY_IMPORT = {
   'models': set(),
   'objectives': set(),
   'optimizers': set(),
+  'page': {'images'},
   'parallel': set(),
+  'plots': set(),
+  'report': {'hooks', 'images', 'page', 'plots', 'sample', 'validate', 'workdir'},
   'run': {
     'build', 'build_data', 'build_model', 'checkpoint', 'export', 'hub', 'images', 'latents', 'sample', 'state',
     'validate', 'workdir',
@@ -55,7 +58,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 BUILDERS = {'build', 'build_data', 'build_game', 'build_model'}
 ONE_IMPORTER = {
-  'PIL': 'images', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
+  'PIL': 'images', 'matplotlib': 'plots', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
   'tensorflow_datasets': 'data.tfds', 'safetensors': 'tensors', 'huggingface_hub': 'hub',
 }  # fmt: skip
 

@@ -1,0 +1,61 @@
+import datetime
+import pathlib
+
+from dcgan_jax import flags
+from dcgan_jax.errors import ConfigError, UserError
+
+_STATIONS, _WALKS, _MAX_FRAMES = 4, 16, 600
+
+
+def report(argv: list[str]) -> None:
+  """Writes a run as one HTML file: curves, samples over time, a latent walk, metrics, neighbours, config, versions."""
+  parser = flags.Parser('report', report.__doc__)
+  parser.add_run()
+  parser.add_argument('--out', type=pathlib.Path, help='an .html; default: report.html in --workdir')
+  parser.add_argument(
+    '--frames', type=flags.whole_number(2), default=48, help=f'of the latent walk, at most {_MAX_FRAMES} (%(default)s)'
+  )
+  parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the latents of the walk (%(default)s)')
+  args = parser.parse_args(argv)
+  directory = args.workdir.expanduser()
+  out = args.out or directory / 'report.html'
+  if out.suffix not in ('.html', '.htm'):
+    raise ConfigError(f"Cannot write the report as '{out.suffix}'; --out is an .html")
+  if out.is_dir():
+    raise ConfigError(f'--out {out} is a directory; give a file in it')
+  for parent in out.parents:
+    if parent.is_file():
+      raise ConfigError(f'--out {out} is inside of {parent}, which is a file; give another path')
+  if args.frames > _MAX_FRAMES:
+    raise ConfigError(f'--frames is {args.frames}; expected at most {_MAX_FRAMES}, which a browser still opens')
+  from dcgan_jax import plots, workdir
+
+  workdir.read_config(directory)
+  plots.check_installed()
+
+  flags.prepare_libraries()
+  from dcgan_jax import images, run
+  from dcgan_jax import report as reports
+  from dcgan_jax.applications import latent_space
+
+  step = None
+  try:
+    restored = run.load(directory, step=args.step)
+    step = restored.step
+    restored.check_images()
+    ways = latent_space.walk(restored, frames=args.frames, stations=_STATIONS, num=_WALKS, seed=args.seed)
+    walk = [images.grid(frame) for frame in ways]
+  except UserError as error:
+    # Whoever asks for a step wants that one; else the rest of the page is worth having.
+    if args.step is not None and step is None:
+      raise
+    walk = str(error)
+  written = f'Written {datetime.datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by launch.py report, seed {args.seed}'
+  content = reports.render(directory, step=step, walk=walk, written=written)
+  # A path may hold bytes that are no text.
+  encoded = content.encode('utf-8', 'replace')
+  out.parent.mkdir(parents=True, exist_ok=True)
+  part = out.with_name(f'.{out.name}.part')
+  part.write_bytes(encoded)
+  part.replace(out)
+  print(f'Report of {directory}: {out} ({len(encoded) / 1e6:.1f} MB); open it in any browser')
