@@ -59,7 +59,8 @@ def write(
     workdir.write(directory / 'evaluations', name, report)
   is_image = sample.is_image(run.shape)
   if is_image:
-    images.save_png(directory / 'samples.png', images.grid(run.sample(64), columns=run.num_classes))
+    grid = images.grid(run.sample(64), columns=run.num_classes)
+    images.save_png(directory / 'samples.png', grid, origin=run.origin(seed=0))
   players = [player for player, variables in run.variables.items() if variables is not None]
   card = model_card.write(
     config=config, step=run.step, shape=run.shape, num_classes=run.num_classes,

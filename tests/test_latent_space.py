@@ -187,7 +187,7 @@ def test_the_command_says_that_a_video_takes_ffmpeg(loaded, tmp_path, monkeypatc
 
 def test_the_command_projects_files(loaded, tmp_path, capsys):
   images.save_png(tmp_path / 'a.png', run_sample := loaded.sample(1)[0])
-  arguments = ['--workdir', 'x', '--image', str(tmp_path / 'a.png'), '--iterations', '5', '--restarts', '2']
+  arguments = ['--workdir', 'x', '--image', str(tmp_path / 'a.png'), '--steps', '5', '--restarts', '2']
   assert cli.main(['project', *arguments, '--out', str(tmp_path / 'pair.png')]) == 0
   assert 'a.png: mean squared error 0.' in capsys.readouterr().out
   assert_array_equal(np.asarray(Image.open(tmp_path / 'pair.png'))[2:10, 2:10], run_sample[..., 0])

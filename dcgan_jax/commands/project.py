@@ -11,7 +11,7 @@ def project(argv: list[str]) -> None:
   parser.add_argument('--image', type=pathlib.Path, required=True, action='append', help='a file; may be repeated')
   parser.add_argument('--class', type=flags.whole_number(0), dest='label', metavar='N', help='of a run with labels')
   parser.add_argument('--restarts', type=flags.whole_number(1), default=8, help='searches an image (%(default)s)')
-  parser.add_argument('--iterations', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
+  parser.add_argument('--steps', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of where they start (%(default)s)')
   parser.add_argument(
     '--out', type=pathlib.Path, default=pathlib.Path('projection.png'),
@@ -28,7 +28,7 @@ def project(argv: list[str]) -> None:
 
   restored = run.load(args.workdir, step=args.step)
   targets = restored.read_images(args.image)
-  z, errors = restored.project(targets, restarts=args.restarts, steps=args.iterations, seed=args.seed, label=args.label)
+  z, errors = restored.project(targets, restarts=args.restarts, steps=args.steps, seed=args.seed, label=args.label)
   found = images.to_uint8(restored.generate(z, restored.labels(len(z), args.label)))
   args.out.parent.mkdir(parents=True, exist_ok=True)
   pairs = np.stack([targets, found], axis=1).reshape(-1, *restored.shape)
