@@ -1,6 +1,5 @@
 """How Sphinx builds these pages, from the root: python -m sphinx -W -n docs docs/_build/html. Needs no network."""
 
-import logging
 import re
 import textwrap
 
@@ -23,8 +22,6 @@ html_static_path = ['_static']
 html_css_files = ['tables.css']
 html_copy_source = False
 html_show_copyright = False
-# index.md names pages that a version may not have yet; this warning has no type that could be suppressed.
-logging.getLogger('sphinx.sphinx.directives.other').addFilter(lambda record: 'glob pattern' not in str(record.msg))
 
 myst_heading_anchors = 3  # Links to headings are then those that work on GitHub.
 
