@@ -59,7 +59,7 @@ def write(
     workdir.write(directory / 'evaluations', name, report)
   is_image = sample.is_image(run.shape)
   if is_image:
-    grid = images.grid(run.sample(64), columns=run.num_classes)
+    grid = images.grid(run.sample(64, seed=0), columns=run.num_classes)
     images.save_png(directory / 'samples.png', grid, origin=run.origin(seed=0))
   players = [player for player, variables in run.variables.items() if variables is not None]
   card = model_card.write(

@@ -1,6 +1,7 @@
 """Exports on the Hugging Face Hub. The only module that imports huggingface_hub, which is optional."""
 
 import importlib.util
+import os
 import pathlib
 import re
 
@@ -19,16 +20,28 @@ def is_installed() -> bool:
   return importlib.util.find_spec('huggingface_hub') is not None
 
 
-def download(name: str, files: tuple[str, ...]) -> pathlib.Path:
-  """Fetches files of a model, once; returns the directory that holds them.
+def find(name: str | os.PathLike, files: tuple[str, ...]) -> pathlib.Path:
+  """The directory of that name, or else where files of a model of the Hub now are.
 
   Args:
-    name: user/model.
-    files: their names; no others are fetched.
+    name: a path, or user/model.
+    files: of the model, their names; no others are fetched.
 
   Raises:
-    CheckpointError: no such model, no network, or no right to it.
+    CheckpointError: there is neither, or only the Hub could tell.
   """
+  directory = pathlib.Path(name).expanduser()
+  if directory.exists() or not is_name(str(name)):
+    return directory
+  if is_installed():
+    return _download(str(name), files)
+  raise CheckpointError(
+    f'No run in {directory} (there is no such directory); train one: launch.py --config FILE --workdir {directory}; '
+    f'or, for a model of that name on the Hugging Face Hub: {INSTALL}'
+  )
+
+
+def _download(name: str, files: tuple[str, ...]) -> pathlib.Path:
   import huggingface_hub
 
   try:

@@ -325,7 +325,7 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
   Raises:
     CheckpointError: no run, no checkpoint, or a damaged one.
   """
-  directory = _find(directory)
+  directory = hub.find(directory, export.LOADED)
   config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())
   shape, classes = workdir.read_description(directory)
@@ -338,19 +338,6 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
     checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
     state = checkpoints.restore(abstract, sharding=sharding, step=step)
   return Run(config, model, state, shape, directory)
-
-
-def _find(name: str | os.PathLike) -> pathlib.Path:
-  """The directory of a name, fetched from the Hugging Face Hub if it is one of it."""
-  directory = pathlib.Path(name).expanduser()
-  if directory.exists() or not hub.is_name(str(name)):
-    return directory
-  if hub.is_installed():
-    return hub.download(str(name), export.LOADED)
-  raise CheckpointError(
-    f'No run in {directory} (there is no such directory); train one: launch.py --config FILE --workdir {directory}; '
-    f'or, for a model of that name on the Hugging Face Hub: {hub.INSTALL}'
-  )
 
 
 def _judge(discriminator, variables, x, labels=None):

@@ -1,5 +1,4 @@
 import json
-import pathlib
 
 from dcgan_jax import flags
 
@@ -31,8 +30,7 @@ def evaluate(argv: list[str]) -> None:
     allow_few=args.allow_few,
   )  # fmt: skip
   name = f'{restored.step:08d}_{args.features}_{args.num}_{args.reference}{"_live" * args.live}'
-  # A run of the Hugging Face Hub has no directory of ours.
-  directory = (args.workdir if args.workdir.is_dir() else pathlib.Path()) / 'evaluations'
+  directory = restored.directory / 'evaluations'
   directory.mkdir(exist_ok=True)
   workdir.write(directory, f'{name}.json', report)
   origin = restored.origin(seed=args.seed, real='every column but the first')

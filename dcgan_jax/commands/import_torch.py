@@ -36,7 +36,7 @@ def import_torch(argv: list[str]) -> None:
   size, channels = 4 * 2 ** len(read['generator'].widths), read['generator'].outputs
   shape = (size, size, channels)
   state = ExportedState(read['generator'].step, {name: network.variables for name, network in read.items()})
-  export.write(run.Run(config, build_model.build_model(config, shape), state, shape), args.to)
+  export.write(run.Run(config, build_model.build_model(config, shape), state, shape, args.to), args.to)
   print(f'A {" and a ".join(read)} of {size} x {size} x {channels}: {args.to}; launch.py sample --workdir {args.to}')
 
 
