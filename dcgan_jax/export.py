@@ -28,16 +28,14 @@ FILES = (*LOADED, STABLEHLO, *TORCH.values(), 'README.md', 'samples.png', 'evalu
 FORMAT, VERSION = 'dcgan_jax', '1'
 
 
-def write(
-  run: Any, directory: pathlib.Path, *, format: str = 'safetensors', source: pathlib.Path | None = None
-) -> None:
-  """Writes an export of a run, with its model card and a picture of samples.
+def write(run: Any, directory: pathlib.Path, *, format: str = 'safetensors', imported: str | None = None) -> None:
+  """Writes an export of a run, with its model card, a picture of samples and the evaluations of this step.
 
   Args:
     run: as `load` gives it.
     directory: where to; made if it is not there. Several formats may share one.
     format: safetensors, stablehlo or torch.
-    source: the run's directory, whose evaluations of this step come along.
+    imported: name of the file that the networks are of, where this package did not train them.
 
   Raises:
     ConfigError: no such format, networks that it cannot express, or a directory that holds other things.
@@ -46,9 +44,12 @@ def write(
   check_directory(directory)
   config, described = _public(run.config.to_dict()), workdir.describe_run(run.shape, run.num_classes, [])
   described['step'] = run.step
+  if (run.directory / 'run.json').exists():
+    imported = imported or workdir.read(run.directory, 'run.json').get('imported')
+  described |= {} if imported is None else {'imported': imported}
   _check_same(directory, config, run.step)
   files = write_format(run)
-  evaluations = dict(_evaluations(source, run.step)) if source is not None else {}
+  evaluations = dict(_evaluations(run.directory, run.step))
   directory.mkdir(parents=True, exist_ok=True)
   workdir.write(directory, 'config.json', config)
   workdir.write(directory, 'run.json', described)
@@ -64,7 +65,7 @@ def write(
   players = [player for player, variables in run.variables.items() if variables is not None]
   card = model_card.write(
     config=config, step=run.step, shape=run.shape, num_classes=run.num_classes,
-    players=players, evaluations=list(evaluations.values()), has_picture=is_image,
+    players=players, imported=imported, evaluations=list(evaluations.values()), has_picture=is_image,
     files={path.name for path in directory.iterdir()},
   )  # fmt: skip
   (directory / 'README.md').write_text(card)
@@ -177,9 +178,9 @@ def _public(config: dict[str, Any]) -> dict[str, Any]:
   return config | {'data': config['data'] | {'dir': None}}
 
 
-def _evaluations(source: pathlib.Path, step: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def _evaluations(directory: pathlib.Path, step: int) -> Iterator[tuple[str, dict[str, Any]]]:
   """The evaluations of the averaged generator at a step, by file name."""
-  for path in sorted((source / 'evaluations').glob('*.json')):
+  for path in sorted((directory / 'evaluations').glob('*.json')):
     report = workdir.read(path.parent, path.name)
     protocol = {'step': None, 'generator': None} | report.get('protocol', {})
     if (protocol['step'], protocol['generator']) == (step, 'averaged'):

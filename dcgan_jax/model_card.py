@@ -6,10 +6,10 @@ from typing import Any
 
 from dcgan_jax.validate import ADDED, flatten
 
+UNKNOWN = 'folder:unknown'  # config.data.source of networks that came without the name of their data
 _HEAD = """---
 library_name: dcgan_jax
-pipeline_tag: unconditional-image-generation
-tags: [dcgan, gan, jax, flax]
+tags: [dcgan, gan, jax, flax, image-generation]
 ---
 """
 # Keys of the recipe that say what was trained; tricks are shown where they are on.
@@ -63,9 +63,14 @@ netG.eval()
 """
 
 
+_IMPORTED = """Imported from `{}`, in the layout of the PyTorch DCGAN example: how it was trained is not in it. Of
+`config.json` what it says of the networks is true; of the training it has what that example does.
+"""
+
+
 def write(
   *, config: Mapping[str, Any], step: int, shape: tuple[int, ...], num_classes: int | None, players: Collection[str],
-  evaluations: Sequence[Mapping[str, Any]], has_picture: bool, files: Collection[str],
+  imported: str | None, evaluations: Sequence[Mapping[str, Any]], has_picture: bool, files: Collection[str],
 ) -> str:  # fmt: skip
   """The text of a model card.
 
@@ -74,6 +79,7 @@ def write(
     step: of the state.
     shape: of an example.
     num_classes: of the generator's labels.
+    imported: name of the file that the networks are of, where this package did not train them.
     players: of 'generator' and 'discriminator', those there are.
     evaluations: of the averaged generator at this step, with their 'protocol'.
     has_picture: whether samples.png lies beside it.
@@ -95,7 +101,7 @@ def write(
     '## Data\n',
     _data(flat, sides),
     '## Recipe\n',
-    _recipe(flat, step),
+    _recipe(flat, step) if imported is None else _IMPORTED.format(imported),
     '## Metrics\n',
     _metrics(evaluations),
     _USES,
@@ -119,6 +125,8 @@ def _torch(flat: Mapping[str, Any]) -> str:
 
 
 def _data(flat: Mapping[str, Any], sides: str) -> str:
+  if flat['data.source'] == UNKNOWN:
+    return f'Not known, but for their size: {sides}.\n'
   source, split = flat['data.source'], flat['data.split']
   flips = ', flipped at random' if flat['data.flip'] else ''
   return f'`{source}`, split `{split}`, as examples of {sides}{flips}.\n'

@@ -23,8 +23,8 @@ MAY_IMPORT = {
   'checkpoint': {'state'},
   'cli': {'commands'},
   'commands': {
-    'applications', 'build', 'build_model', 'export', 'flags', 'hub', 'images', 'latents', 'metrics', 'parallel',
-    'plots', 'report', 'run', 'sample', 'state', 'tensors', 'torch_layout', 'validate', 'workdir',
+    'applications', 'build', 'build_model', 'export', 'flags', 'hub', 'images', 'latents', 'metrics', 'model_card',
+    'parallel', 'plots', 'report', 'run', 'sample', 'state', 'tensors', 'torch_layout', 'validate', 'workdir',
   },
   'data': {'images'},
   'errors': set(),

@@ -121,13 +121,14 @@ def test_the_program_runs_where_this_package_is_not(run, tmp_path):
   np.testing.assert_allclose(drawn['three'], run.generate(z)[:3], atol=1e-5)
 
 
-def test_the_card_says_data_recipe_metrics_with_protocol_and_misuse(run, tmp_path):
+def test_the_card_says_data_recipe_metrics_with_protocol_and_misuse(run, tmp_path, monkeypatch):
   source = tmp_path / 'run'
+  monkeypatch.setattr(run, 'directory', source)
   (source / 'evaluations').mkdir(parents=True)
   for name, changes in {'a': {}, 'b': {'step': 5}, 'c': {'generator': 'live'}}.items():
     workdir.write(source / 'evaluations', f'{name}.json', {f'fid_{name}': 12.345, 'protocol': PROTOCOL | changes})
   for name in ('safetensors', 'stablehlo', 'torch'):
-    export.write(run, tmp_path / 'export', format=name, source=source)
+    export.write(run, tmp_path / 'export', format=name)
   card = (tmp_path / 'export' / 'README.md').read_text()
   for text in (
     '# DCGAN, 16 x 16 x 1, unconditional', '`digits`, split `train`', '| `generator.widths` | (8, 4) |',
@@ -140,7 +141,7 @@ def test_the_card_says_data_recipe_metrics_with_protocol_and_misuse(run, tmp_pat
   assert 'fid_c' not in card
   assert images.read(tmp_path / 'export' / 'samples.png', channels=1).std() > 10
   # What is exported again keeps its numbers.
-  export.write(dcgan_jax.load(tmp_path / 'export'), tmp_path / 'again', source=tmp_path / 'export')
+  export.write(dcgan_jax.load(tmp_path / 'export'), tmp_path / 'again')
   assert '| `fid_a` | 12.35 |' in (tmp_path / 'again' / 'README.md').read_text()
 
 

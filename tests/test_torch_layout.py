@@ -152,6 +152,10 @@ def test_a_generator_alone_is_imported_and_says_so_where_a_discriminator_is_aske
   export.write(alone, tmp_path / 'again')
   export.write(alone, tmp_path / 'again', format='torch')
   assert load(tmp_path / 'again').variables['discriminator'] is None
+  card = (tmp_path / 'again' / 'README.md').read_text()
+  assert 'Imported from `netG.safetensors`' in card
+  assert 'Not known' in card
+  assert 'learning_rate' not in card
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def export(argv: list[str]) -> None:
 
   exports.check_directory(args.to)
   restored = run.load(args.workdir, step=args.step)
-  exports.write(restored, args.to, format=args.format, source=restored.directory)
+  exports.write(restored, args.to, format=args.format)
   size = sum(path.stat().st_size for path in args.to.iterdir() if path.is_file())
   print(
     f'Step {restored.step} of {args.workdir} as {args.format}: {args.to} ({size / 1e6:.1f} MB), described in README.md'

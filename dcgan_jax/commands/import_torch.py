@@ -3,6 +3,7 @@ import pathlib
 from dcgan_jax import flags
 from dcgan_jax.commands.train import ROOT, read_config
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.model_card import UNKNOWN
 
 
 def import_torch(argv: list[str]) -> None:
@@ -13,9 +14,7 @@ def import_torch(argv: list[str]) -> None:
     help='a generator.safetensors, or a folder with it and, if there is one, discriminator.safetensors',
   )  # fmt: skip
   parser.add_argument('--to', type=pathlib.Path, required=True, metavar='DIR', help='where to')
-  parser.add_argument(
-    '--data', default='folder:unknown', metavar='SOURCE', help='what it was trained on, as config.data.source'
-  )
+  parser.add_argument('--data', default=UNKNOWN, metavar='SOURCE', help='what it was trained on, as config.data.source')
   args = parser.parse_args(argv)
   from dcgan_jax import tensors, torch_layout
 
@@ -36,7 +35,9 @@ def import_torch(argv: list[str]) -> None:
   size, channels = 4 * 2 ** len(read['generator'].widths), read['generator'].outputs
   shape = (size, size, channels)
   state = ExportedState(read['generator'].step, {name: network.variables for name, network in read.items()})
-  export.write(run.Run(config, build_model.build_model(config, shape), state, shape, args.to), args.to)
+  export.write(
+    run.Run(config, build_model.build_model(config, shape), state, shape, args.to), args.to, imported=args.source.name
+  )
   print(f'A {" and a ".join(read)} of {size} x {size} x {channels}: {args.to}; launch.py sample --workdir {args.to}')
 
 
