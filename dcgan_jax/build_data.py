@@ -94,21 +94,41 @@ def read_labelled(
   config: ConfigDict, name: str | None, *, split: str | None, shape: tuple[int, ...], num: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Labelled examples for the networks of a config: uint8 [N, *shape] and int32 [N]; `num` of them, or all."""
+  source, title = _open_for(config, name, split, shape)
+  if source.classes is None:
+    raise DataError(f'{title} has no labels; expected a labelled data set, such as tfds:cifar10')
+  if num is not None and num > len(source):
+    raise DataError(f'{title} holds {len(source):,} examples, fewer than the {num:,} asked for')
+  return _read(source, num, seed)
+
+
+def read_examples(
+  config: ConfigDict, name: str | None, *, split: str | None, shape: tuple[int, ...], num: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Examples for the networks of a config, uint8 [N, *shape], and their labels, int32 [N], if they have any; `num` of
+  them, or all where there are fewer."""
+  source, _ = _open_for(config, name, split, shape)
+  examples, labels = _read(source, None if num is None else min(num, len(source)), seed)
+  return examples, None if source.classes is None else labels
+
+
+def _open_for(config: ConfigDict, name: str | None, split: str | None, shape: tuple[int, ...]) -> tuple[Any, str]:
+  """A source of examples of a shape, and what to call it."""
   config = _of_split(config, config.data.split if split is None else split)
   if name is not None and name != config.data.source:
     config.data.update(source=name, crop=None)
   source = build_source(config)
   title = f'{config.data.source}, split {config.data.split!r}'
-  if source.classes is None:
-    raise DataError(f'{title} has no labels; expected a labelled data set, such as tfds:cifar10')
   if tuple(source.shape) != tuple(shape):
     raise DataError(f'{title} holds examples of shape {tuple(source.shape)}, but the run is of {tuple(shape)}')
-  if num is not None and num > len(source):
-    raise DataError(f'{title} holds {len(source):,} examples, fewer than the {num:,} asked for')
+  return source, title
+
+
+def _read(source: Any, num: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
   rows = range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
     pairs = list(pool.map(source.__getitem__, rows))
-  return np.stack([example for example, _ in pairs]), np.array([label for _, label in pairs], np.int32)
+  return np.stack([example for example, _ in pairs]), np.array([label or 0 for _, label in pairs], np.int32)
 
 
 def _of_split(config: ConfigDict, split: str) -> ConfigDict:

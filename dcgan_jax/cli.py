@@ -9,6 +9,7 @@ usage: launch.py [command] [flags]
   interpolate  ways, walks, traversals, truncation and arithmetic in a run's latent space
   project      the z that gives an image back
   inpaint      fill a hole in images with what a run's generator would have there
+  anomaly      how unlike the training images an image is, by AnoGAN or the discriminator's features
   augmentation what a conditional run's samples add to labelled data
   probe        what the discriminator has learned: a linear SVM on its features, beside baselines
   export       write a run's networks as safetensors, StableHLO or PyTorch state dicts, with a model card
@@ -21,6 +22,7 @@ import errno
 import sys
 from collections.abc import Callable, Sequence
 
+from dcgan_jax.commands.anomaly import anomaly
 from dcgan_jax.commands.augmentation import augmentation
 from dcgan_jax.commands.evaluate import evaluate
 from dcgan_jax.commands.export import export
@@ -35,6 +37,7 @@ from dcgan_jax.commands.train import train
 from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
+  'anomaly': anomaly,
   'augmentation': augmentation,
   'evaluate': evaluate,
   'export': export,

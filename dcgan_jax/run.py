@@ -312,6 +312,20 @@ class Run:
     """
     return build_data.read_labelled(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
 
+  def examples(
+    self, source: str | None = None, *, split: str = 'train', num: int | None = None, seed: int = 0
+  ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Examples of the run's shape, uint8 [N, *shape], and int32 [N] or None where they have no labels.
+
+    Args:
+      source, split, seed: as of `labelled`.
+      num: examples, drawn without repetition, or all where there are fewer; None is all of them in order.
+
+    Raises:
+      DataError: no such data, or another shape.
+    """
+    return build_data.read_examples(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
+
 
 def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str | None = None) -> Run:
   """Restores a run on the devices at hand, whatever it was trained on.

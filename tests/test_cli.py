@@ -48,6 +48,7 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
     ([*INPAINT, '--out', 'x.gif'], "Cannot write 'x.gif'; expected a name that ends in .png"),
     (['report', '--workdir', 'x', '--out', 'x.pdf'], "Cannot write the report as '.pdf'; --out is an .html"),
     (['report', '--workdir', 'x'], 'No run in x (config.json is missing); train one'),
+    (['anomaly', '--workdir', 'x'], 'Give either --images to score or --data for an AUROC; see launch.py anomaly'),
     (['sample', '--workdir', 'x', '--nmu', '3'], 'Unrecognized arguments: --nmu 3'),
     (['export', '--workdir', 'x', '--to', 'y', '--format', 'onnx'], "Unknown --format 'onnx'; known: safetensors, "),
     (['import', '--from', 'netG.safetensors', '--to', 'y'], 'Cannot read netG.safetensors (No such file or directory)'),
