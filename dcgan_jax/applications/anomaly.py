@@ -77,7 +77,7 @@ class AnoGAN:
     starts: np.ndarray,
     labels: np.ndarray | None = None,
     *,
-    steps: int = 200,
+    steps: int = 100,
     learning_rate: float = 0.1,
     rows: int = 64,
     report: Callable[[str], None] = lambda line: None,
@@ -88,7 +88,7 @@ class AnoGAN:
       examples: uint8 [N, *shape].
       starts: z to begin from, [R, Z], the same for every image.
       labels: of the starts, int32 [R], of a run with labels.
-      steps: of Adam.
+      steps: of Adam; the paper's 500 let a good generator come near to anomalies too (docs/anomaly.md).
       learning_rate: of Adam, at first.
       rows: z in one program, which bounds the memory; no effect on the result but rounding.
       report: called with a line of progress.
@@ -98,7 +98,7 @@ class AnoGAN:
     """
     if not len(examples):
       raise DataError('There are no images to score')
-    size = max(1, rows // len(starts))
+    size = min(max(1, rows // len(starts)), len(examples))
     chunks = []
     for first in range(0, len(examples), size):
       # The last chunk is filled up, so that one program is compiled.

@@ -72,7 +72,7 @@ def _parse(argv: list[str]):
     '--score', choices=('anogan', 'features'), default='anogan',
     help="search the generator's nearest image, or compare D's features, which is fast (%(default)s)",
   )  # fmt: skip
-  parser.add_argument('--steps', type=flags.whole_number(1), default=200, help='of a search (%(default)s)')
+  parser.add_argument('--steps', type=flags.whole_number(1), default=100, help='of a search (%(default)s)')
   parser.add_argument('--restarts', type=flags.whole_number(1), default=2, help='searches per image (%(default)s)')
   parser.add_argument('--neighbours', type=flags.whole_number(1), default=5, help='of the features (%(default)s)')
   parser.add_argument(
