@@ -51,7 +51,10 @@ def anomaly(argv: list[str]) -> None:
       print(f'{name:<28}{anomalies.auroc(scores, anomalous):.3f}')
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    images.save_png(args.out, anomalies.sheet(examples, nearest, columns[0]))
+    # The nearest training images are real, too.
+    real = 'the images that were given'
+    origin = restored.origin(seed=args.seed, real=real) if args.score == 'anogan' else None
+    images.save_png(args.out, anomalies.sheet(examples, nearest, columns[0]), origin=origin)
     print(f'Images, the nearest to each, and where they differ, highest score first: {args.out}', file=sys.stderr)
 
 

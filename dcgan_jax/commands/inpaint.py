@@ -64,7 +64,8 @@ def inpaint(argv: list[str]) -> None:
     seed=args.seed,
   )  # fmt: skip
   args.out.parent.mkdir(parents=True, exist_ok=True)
-  images.save_png(args.out, inpainting.sheet(x, missing, found.images))
+  origin = restored.origin(seed=args.seed, real='the first column, and everywhere what was not missing')
+  images.save_png(args.out, inpainting.sheet(x, missing, found.images), origin=origin)
   for name, losses in zip(names, found.losses, strict=True):
     print(f'{name}: loss {", ".join(f"{loss:.3f}" for loss in losses)}')
   print(
