@@ -137,7 +137,9 @@ def main():
   train, _ = run.labelled(split='train')
   masks = {name: np.broadcast_to(mask(run.shape), x.shape[:3]) for name, mask in inpainting.MASKS.items()}
   masks['random:0.8'] = inpainting.random(run.shape, len(x), share=0.8, seed=args.seed)
-  result = {'command': ' '.join(['python', *sys.argv]), 'machine': contest.machine(), 'config': run.config.to_dict()}
+  # Where the data lie is this machine's affair.
+  config = {key: value for key, value in run.config.to_dict().items() if key != 'data'}
+  result = {'command': ' '.join(['python', *sys.argv]), 'machine': contest.machine(), 'config': config}
   result |= {'step': run.step, 'num': args.num, 'seed': args.seed, 'restarts': args.restarts, 'steps': args.steps}
   result['masks'], sheet = {}, []
   for mask, missing in masks.items():

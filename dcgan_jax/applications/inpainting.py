@@ -155,7 +155,7 @@ def inpaint(
   completions: int = 4,
   restarts: int = 16,
   steps: int = 300,
-  learning_rate: float = 0.03,
+  learning_rate: float = 0.1,
   prior_weight: float = 0.003,
   latent_weight: float = 0.1,
   window: int = 7,
