@@ -102,7 +102,7 @@ def _read(restored, source: str, seed: int):
 
   split, _, number = source.partition(':')
   if number.isdecimal() and int(number) > 0:
-    x, _ = restored.labelled(split=split, num=int(number), seed=seed)
+    x, _ = restored.examples(split=split, num=int(number), seed=seed)
     return x, [f'{split} image {i}' for i in range(len(x))]
   path = pathlib.Path(source)
   paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in images.SUFFIXES) if path.is_dir() else [path]
