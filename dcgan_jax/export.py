@@ -75,7 +75,8 @@ def check_directory(directory: pathlib.Path) -> None:
   """Raises ConfigError where a directory to export to holds anything that is not of an export."""
   if directory.is_file():
     raise ConfigError(f'--to {directory} is a file; give a directory')
-  known = {pathlib.PurePath(name).parts[0] for name in FILES}
+  # A report is beside what it is of.
+  known = {pathlib.PurePath(name).parts[0] for name in FILES} | {'report.html'}
   others = sorted({path.name for path in directory.iterdir()} - known) if directory.is_dir() else []
   if others:
     more = ', ...' * (len(others) > 3)

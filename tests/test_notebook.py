@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 NOTEBOOK = ROOT / 'notebooks' / 'dcgan_colab.ipynb'
 # What Colab has and others have not.
 COLAB = {
+  'output.py': '',  # JAX imports it where google.colab is
   'drive.py': 'def mount(path):\n  print("mounted", path)\n',
   'files.py': (
     'import os, shutil\n\n'
