@@ -31,7 +31,8 @@ def find(name: str | os.PathLike, files: tuple[str, ...]) -> pathlib.Path:
     CheckpointError: there is neither, or only the Hub could tell.
   """
   directory = pathlib.Path(name).expanduser()
-  if directory.exists() or not is_name(str(name)):
+  # runs/typo is no model of a user 'runs' where there is a directory runs/.
+  if directory.exists() or directory.parent.is_dir() or not is_name(str(name)):
     return directory
   if is_installed():
     return _download(str(name), files)

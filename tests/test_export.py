@@ -262,6 +262,13 @@ def test_a_directory_goes_before_the_hub(fake_hub, tmp_path):
     dcgan_jax.load('ada/digits')
 
 
+def test_a_name_in_a_directory_that_exists_is_not_looked_up(fake_hub, monkeypatch, tmp_path):
+  (tmp_path / 'ada').mkdir()
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(CheckpointError, match='No run in ada/digits'):
+    dcgan_jax.load('ada/digits')
+
+
 def test_without_the_hub_a_name_of_it_is_a_missing_run_and_how_to_get_it(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(hub, 'is_installed', lambda: False)
