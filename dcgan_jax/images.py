@@ -39,6 +39,21 @@ def to_uint8(examples) -> np.ndarray:
   return np.round((np.clip(np.asarray(examples, np.float32), -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
 
 
+def find(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """The files that are named, and all images under the folders that are, by their suffixes and in order.
+
+  Raises:
+    DataError: no images under a folder.
+  """
+  files = []
+  for path in paths:
+    inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+    if not inside:
+      raise DataError(f'No images in {path}; expected files named {" ".join(SUFFIXES)}')
+    files += inside
+  return files
+
+
 def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:
   """Decodes an image file.
 

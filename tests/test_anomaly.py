@@ -267,7 +267,7 @@ MISTAKES = {
   'without labels, so it has no class 1 to draw from': ['--images', 'a.png', '--class', '1'],
   'Cannot read nothere.png as an image': ['--images', 'nothere.png'],
   'text.png as an image': ['--images', '{}/text.png'],
-  'No images (.bmp .gif': ['--images', '{}/empty'],
+  'empty; expected files named .bmp .gif': ['--images', '{}/empty'],
   'of class 7; they are of 0, 1': ['--data', 'npz:{}/own.npz', '--normal-class', '7'],
   'has no labels, so nothing says which images are normal': ['--data', 'npz:{}/plain.npz', '--normal-class', '1'],
   'shape (16, 16, 3), but the run is of (8, 8, 1)': ['--data', 'npz:{}/large.npz', '--normal-class', '1'],

@@ -172,3 +172,16 @@ def test_no_origin_leaves_nothing_but_pixels(tmp_path):
   with Image.open(tmp_path / 'a.png') as picture, Image.open(tmp_path / 'a.gif') as gif:
     assert not picture.text
     assert 'comment' not in gif.info
+
+
+def test_files_are_found_in_folders_by_their_suffixes_and_in_order(tmp_path):
+  (tmp_path / 'folder' / 'deeper').mkdir(parents=True)
+  for name in ('b.PNG', 'a.txt', 'deeper/a.jpg'):
+    (tmp_path / 'folder' / name).touch()
+  alone = tmp_path / 'named'
+  assert images.find([alone, tmp_path / 'folder']) == [
+    alone, tmp_path / 'folder' / 'b.PNG', tmp_path / 'folder' / 'deeper' / 'a.jpg'
+  ]  # fmt: skip
+  (tmp_path / 'empty').mkdir()
+  with pytest.raises(DataError, match=r'No images in \S+empty; expected files named .bmp .gif'):
+    images.find([tmp_path / 'empty'])

@@ -25,7 +25,7 @@ def anomaly(argv: list[str]) -> None:
   if args.out is not None and not sample.is_image(restored.shape):
     raise ConfigError(f'Examples of shape {restored.shape} are no images, so there is no picture; leave out --out')
   if args.images:
-    names = _files(args.images)
+    names = images.find(args.images)
     examples = restored.read_images(names)
   else:
     examples, anomalous, title = _labelled(restored, args)
@@ -94,19 +94,6 @@ def _parse(argv: list[str]):
   if args.out is not None and args.out.suffix != '.png':
     raise ConfigError(f"Cannot write the pictures as '{args.out.suffix}'; --out is a .png")
   return args
-
-
-def _files(paths: list[pathlib.Path]) -> list[pathlib.Path]:
-  """The files, and all images under the folders, in order."""
-  from dcgan_jax import images
-
-  files = []
-  for path in paths:
-    inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in images.SUFFIXES) if path.is_dir() else [path]
-    if not inside:
-      raise DataError(f'No images ({" ".join(images.SUFFIXES)}) under {path}')
-    files += inside
-  return files
 
 
 def _labelled(restored, args):

@@ -104,8 +104,5 @@ def _read(restored, source: str, seed: int):
   if number.isdecimal() and int(number) > 0:
     x, _ = restored.examples(split=split, num=int(number), seed=seed)
     return x, [f'{split} image {i}' for i in range(len(x))]
-  path = pathlib.Path(source)
-  paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in images.SUFFIXES) if path.is_dir() else [path]
-  if not paths:
-    raise ConfigError(f'No images in {path}; expected files named {" ".join(images.SUFFIXES)}')
+  paths = images.find([pathlib.Path(source)])
   return restored.read_images(paths), [str(path) for path in paths]

@@ -8,7 +8,9 @@ def project(argv: list[str]) -> None:
   """Finds the z whose image is nearest to an image file, by several searches that run side by side."""
   parser = flags.Parser('project', project.__doc__)
   parser.add_run()
-  parser.add_argument('--image', type=pathlib.Path, required=True, action='append', help='a file; may be repeated')
+  parser.add_argument(
+    '--image', type=pathlib.Path, required=True, action='append', help='a file or a folder; may be repeated'
+  )
   parser.add_argument('--class', type=flags.whole_number(0), dest='label', metavar='N', help='of a run with labels')
   parser.add_argument('--restarts', type=flags.whole_number(1), default=8, help='searches an image (%(default)s)')
   parser.add_argument('--steps', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
@@ -27,7 +29,8 @@ def project(argv: list[str]) -> None:
   from dcgan_jax import images, run
 
   restored = run.load(args.workdir, step=args.step)
-  targets = restored.read_images(args.image)
+  paths = images.find(args.image)
+  targets = restored.read_images(paths)
   z, errors = restored.project(targets, restarts=args.restarts, steps=args.steps, seed=args.seed, label=args.label)
   found = images.to_uint8(restored.generate(z, restored.labels(len(z), args.label)))
   args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +38,6 @@ def project(argv: list[str]) -> None:
   origin = restored.origin(seed=args.seed, real='the left column')
   images.save_png(args.out, images.grid(pairs, columns=2), origin=origin)
   np.savez(args.out.with_suffix('.npz'), z=z, squared_error=errors)
-  for path, error in zip(args.image, errors, strict=True):
+  for path, error in zip(paths, errors, strict=True):
     print(f'{path}: mean squared error {error:.4f} on the scale of [-1, 1]')
   print(f'Images beside their projections: {args.out}; z: {args.out.with_suffix(".npz")}')
