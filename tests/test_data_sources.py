@@ -1,5 +1,6 @@
 """Sources: digits, arrays and .npz files, folders of images."""
 
+import io
 import pathlib
 import subprocess
 import sys
@@ -300,3 +301,13 @@ def test_a_folder_needs_an_image_size_and_one_or_three_channels(tmp_path):
     'data.image_size is not set; files differ in size, so set the side in pixels, for example 64.'
   )
   assert message(ConfigError, open_folder, tmp_path, channels=4) == ('data.channels is 4; use 1 for grey or 3 for RGB.')
+
+
+def test_an_npz_of_a_later_zip_version_is_named(tmp_path):
+  stream = io.BytesIO()
+  np.savez(stream, images=np.zeros((2, 4, 4, 1), np.uint8))
+  content = bytearray(stream.getvalue())
+  content[content.index(b'PK\x01\x02') + 6] = 64  # the version needed to extract: 6.4
+  (tmp_path / 'a.npz').write_bytes(content)
+  with pytest.raises(DataError, match=r'a.npz is not a .npz file; write one with np.savez'):
+    arrays.open_npz(tmp_path / 'a.npz', split='train', image_size=None)

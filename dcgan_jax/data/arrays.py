@@ -1,8 +1,6 @@
 """Examples that are already arrays: from memory, or from a .npz file."""
 
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -119,7 +117,7 @@ def _arrays_of(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray |
   """The arrays of a split, unchecked: (examples, labels or None)."""
   try:
     archive = np.load(path, allow_pickle=False)
-  except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+  except Exception as error:  # zipfile and its decompressors raise what they like at damaged bytes.
     raise DataError(f'{path} is not a .npz file; write one with np.savez(path, train_images=..., ...).') from error
   if not isinstance(archive, np.lib.npyio.NpzFile):
     raise DataError(f'{path} holds a single array; the npz source needs np.savez(path, train_images=array).')
@@ -144,7 +142,7 @@ def _load(archive, path: pathlib.Path, key: str) -> np.ndarray:
       f'Array {key!r} of {path} holds Python objects, which are not read because loading them could run any code; '
       'store one uint8 array, for example np.stack(list_of_images).'
     ) from None
-  except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+  except Exception as error:
     raise DataError(f'Array {key!r} of {path} is damaged ({error}); write or copy the file again.') from error
 
 
