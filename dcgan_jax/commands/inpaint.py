@@ -2,7 +2,7 @@ import argparse
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError
+from dcgan_jax.errors import ConfigError, DataError
 
 
 def inpaint(argv: list[str]) -> None:
@@ -103,6 +103,8 @@ def _read(restored, source: str, seed: int):
   split, _, number = source.partition(':')
   if number.isdecimal() and int(number) > 0:
     x, _ = restored.examples(split=split, num=int(number), seed=seed)
+    if len(x) < int(number):
+      raise DataError(f'Split {split!r} holds {len(x):,} examples, fewer than the {int(number):,} asked for')
     return x, [f'{split} image {i}' for i in range(len(x))]
   paths = images.find([pathlib.Path(source)])
   return restored.read_images(paths), [str(path) for path in paths]
