@@ -1,7 +1,7 @@
 """What each idea is worth: a ladder of CIFAR-10 runs from plain DCGAN upwards, every number made by this script.
 
     python benchmarks/ladder.py --weights INCEPTION.npz                    # at a size a CPU can afford
-    python benchmarks/ladder.py --size full --features 2048 --out DIR      # on a GPU: the configs as they are
+    python benchmarks/ladder.py --size full --features 2048 --out DIR      # on a GPU
     python benchmarks/ladder.py --table                                    # only the table and the figure
 
 Runs are trained by launch.py in --workdir and measured at several checkpoints; a JSON for each goes to --out. Started
@@ -10,29 +10,33 @@ again, it goes on where it was stopped: a run whose JSON exists is done, another
 
 import argparse
 import json
-import os
+import multiprocessing
 import pathlib
-import platform
 import subprocess
 import sys
+from concurrent import futures
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# Quarters of the widths of the configs; the same shapes otherwise.
-DCGAN = {'generator.widths': (128, 64, 32), 'discriminator.widths': (32, 64, 128)}
-SNDCGAN = {'generator.widths': (128, 64, 32, 16), 'discriminator.widths': (16, 32, 32, 64, 64, 128, 128)}
+import contest  # noqa: E402
+
+# At full size; a quarter of them at a CPU's.
+DCGAN = {'generator.widths': (512, 256, 128), 'discriminator.widths': (128, 256, 512)}
+WIDE = DCGAN | {'discriminator.widths': (256, 512, 1024)}
+SNDCGAN = {'generator.widths': (512, 256, 128, 64), 'discriminator.widths': (64, 128, 128, 256, 256, 512, 512)}
 SIZES = {
-  'cpu': {'steps': 5000, 'samples': 2000, 'common': {'batch_size': 64, 'logging.samples_every': 1000}},
-  'full': {'steps': None, 'samples': 50_000, 'common': {}},
+  'cpu': {'steps': 5000, 'samples': 2000, 'divisor': 4, 'common': {'batch_size': 64, 'logging.samples_every': 1000}},
+  'full': {'steps': None, 'samples': 50_000, 'divisor': 1, 'common': {}},
 }
 AVERAGED = {'generator.averaging.half_life': 50_000.0}
 FAST = {f'{player}.optimizer.learning_rate': 4e-4 for player in ('generator', 'discriminator')}
 LINEAR = FAST | {'tricks.decay': 'linear'}
 SPECTRAL = {'tricks.spectral_norm': ('discriminator',)}
-# A run: the config's variant, the widths at a CPU's size, and what it changes.
+# A run: the config's variant, its widths, and what it changes.
 RUNS = {
-  'best': ('best', DCGAN, {}),
+  'best': ('best', WIDE, {}),
+  'plain': ('plain', DCGAN, {}),
   'minibatch': ('plain', DCGAN, {'tricks.minibatch': 'discrimination'}),
   'noise': ('plain', DCGAN, {'tricks.instance_noise': 0.3, 'tricks.instance_noise_steps': 5000}),
   'relativistic': ('plain', DCGAN, {'loss': 'relativistic_average'}),
@@ -43,10 +47,10 @@ RUNS = {
   'linear_diffaugment': ('plain', DCGAN, {**LINEAR, 'tricks.augment': ('color', 'translation', 'cutout')}),
   'linear_sn': ('plain', DCGAN, {**LINEAR, **SPECTRAL}),
   'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED),
-  'best_conditional': ('best_conditional', DCGAN, {}),
+  'best_conditional': ('best_conditional', WIDE, {}),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
-ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'linear')]
+ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'plain', 'linear')]
 ORDER += [(name, 0) for name in RUNS if (name, 0) not in ORDER]
 MEASURED_AT = (2, 3, 4)  # quarters of the steps
 
@@ -89,7 +93,7 @@ def make_run(name, seed, args):
   variant, widths, changes = RUNS[name]
   size = SIZES[args.size]
   overrides = {'seed': seed, 'data.source': args.data, **size['common'], **changes}
-  overrides |= widths if args.size == 'cpu' else {}
+  overrides |= {key: tuple(width // size['divisor'] for width in values) for key, values in widths.items()}
   steps = args.steps or size['steps']
   if steps is None:
     from configs import cifar10
@@ -101,18 +105,22 @@ def make_run(name, seed, args):
   command = [f'configs/cifar10.py:{variant}', *(f'--config.{key}={value}' for key, value in overrides.items())]
   train = [sys.executable, str(ROOT / 'launch.py'), '--workdir', str(directory), '--config', str(ROOT / command[0])]
   subprocess.run([*train, *command[1:]], check=True)
+  # In a process of its own: one that has touched a GPU keeps most of its memory from the next training.
+  with futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+    measured = process.submit(measure, directory, [quarter * i for i in args.quarters], args).result()
   return {
     'run': name,
     'seed': seed,
     'size': args.size,
     'command': f'python launch.py --config {" ".join(command)}',
-    'machine': f'{platform.processor() or platform.machine()}, {os.cpu_count()} cores',
-    'measurements': measure(directory, [quarter * i for i in args.quarters], args),
+    **measured,
   }
 
 
 def measure(directory, steps, args):
-  """Metrics of each checkpoint and generator."""
+  """Metrics of each checkpoint and generator, and the machine."""
+  import jax
+
   import dcgan_jax
   from dcgan_jax import build
 
@@ -127,7 +135,7 @@ def measure(directory, steps, args):
       color = samples.mean((0, 1, 2)).round(1).tolist()
       measurements.append({'step': step, 'generator': generator, 'mean_color': color, **metrics})
       print(directory.name, step, generator, next(iter(metrics.items())), flush=True)
-  return measurements
+  return {'machine': contest.machine() | {'device': jax.devices()[0].device_kind}, 'measurements': measurements}
 
 
 def rows(folder):

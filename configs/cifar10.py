@@ -146,7 +146,7 @@ def reference():
 
 def best(config):
   config.generator.widths = (512, 256, 128)
-  config.discriminator.widths = (128, 256, 512)
+  config.discriminator.widths = (256, 512, 1024)
 
 
 def best_conditional(config):
