@@ -4,7 +4,7 @@
 
 Variants, as `--config configs/cifar10.py:NAME`:
     plain    this reference as it is, whatever the default becomes: DCGAN as it was published, and its average.
-    best     the same with twice the widths, as large as sngan_cnn: no trick was worth more here (docs/recipes.md).
+    best     the same with twice the widths, as large as sngan_cnn, and four times in D: worth most in docs/recipes.md.
     best_conditional  best with labels.
     paper    Radford et al. 2016: 5 x 5 kernels, z ~ U(-1, 1), twice the widths, no output biases.
     pytorch  the PyTorch DCGAN example, which reads CIFAR-10 at 64 x 64: 3,576,704 and 2,765,568 parameters.
