@@ -55,6 +55,13 @@ def test_config_is_valid_and_its_networks_fit_its_examples(name, variant):
   assert expected in (None, (count(state.generator.params), count(state.discriminator.params)))
 
 
+def test_the_best_generator_sees_no_labels_and_has_at_most_four_million_parameters():
+  model = build_model.build_model(_load('cifar10', 'best'), (32, 32, 3), classes=10)
+  state = jax.eval_shape(model.create, jax.random.key(0))
+  assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) <= 4_000_000
+  assert model.num_classes is None
+
+
 def test_there_is_a_config_for_each_data_set_and_each_has_a_shape_here():
   assert {path.stem for path in CONFIGS.glob('*.py')} == SHAPES.keys()
 
