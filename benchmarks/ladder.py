@@ -21,10 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 import contest  # noqa: E402
 
-# At full size; a quarter of them at a CPU's.
+from configs import cifar10  # noqa: E402
+
+# As large as `best`, but with D as wide as G.
 DCGAN = {'generator.widths': (512, 256, 128), 'discriminator.widths': (128, 256, 512)}
-WIDE = DCGAN | {'discriminator.widths': (256, 512, 1024)}
-SNDCGAN = {'generator.widths': (512, 256, 128, 64), 'discriminator.widths': (64, 128, 128, 256, 256, 512, 512)}
+# `divisor` is of all widths.
 SIZES = {
   'cpu': {'steps': 5000, 'samples': 2000, 'divisor': 4, 'common': {'batch_size': 64, 'logging.samples_every': 1000}},
   'full': {'steps': None, 'samples': 50_000, 'divisor': 1, 'common': {}},
@@ -33,21 +34,21 @@ AVERAGED = {'generator.averaging.half_life': 50_000.0}
 FAST = {f'{player}.optimizer.learning_rate': 4e-4 for player in ('generator', 'discriminator')}
 LINEAR = FAST | {'tricks.decay': 'linear'}
 SPECTRAL = {'tricks.spectral_norm': ('discriminator',)}
-# A run: the config's variant, its widths, and what it changes.
+# A run: the config's variant, and what it changes.
 RUNS = {
-  'best': ('best', WIDE, {}),
-  'plain': ('plain', DCGAN, {}),
-  'minibatch': ('plain', DCGAN, {'tricks.minibatch': 'discrimination'}),
-  'noise': ('plain', DCGAN, {'tricks.instance_noise': 0.3, 'tricks.instance_noise_steps': 5000}),
-  'relativistic': ('plain', DCGAN, {'loss': 'relativistic_average'}),
-  'sn_hinge': ('plain', DCGAN, {**FAST, 'loss': 'hinge', **SPECTRAL}),
-  'linear': ('plain', DCGAN, LINEAR),
-  'linear_minibatch': ('plain', DCGAN, {**LINEAR, 'tricks.minibatch': 'standard_deviation'}),
-  'linear_flip': ('plain', DCGAN, {**LINEAR, 'data.flip': True}),
-  'linear_diffaugment': ('plain', DCGAN, {**LINEAR, 'tricks.augment': ('color', 'translation', 'cutout')}),
-  'linear_sn': ('plain', DCGAN, {**LINEAR, **SPECTRAL}),
-  'sngan_cnn': ('sngan_cnn', SNDCGAN, AVERAGED),
-  'best_conditional': ('best_conditional', WIDE, {}),
+  'best': ('best', {}),
+  'plain': ('plain', DCGAN),
+  'minibatch': ('plain', {**DCGAN, 'tricks.minibatch': 'discrimination'}),
+  'noise': ('plain', {**DCGAN, 'tricks.instance_noise': 0.3, 'tricks.instance_noise_steps': 5000}),
+  'relativistic': ('plain', {**DCGAN, 'loss': 'relativistic_average'}),
+  'sn_hinge': ('plain', {**DCGAN, **FAST, 'loss': 'hinge', **SPECTRAL}),
+  'linear': ('plain', DCGAN | LINEAR),
+  'linear_minibatch': ('plain', {**DCGAN, **LINEAR, 'tricks.minibatch': 'standard_deviation'}),
+  'linear_flip': ('plain', {**DCGAN, **LINEAR, 'data.flip': True}),
+  'linear_diffaugment': ('plain', {**DCGAN, **LINEAR, 'tricks.augment': ('color', 'translation', 'cutout')}),
+  'linear_sn': ('plain', {**DCGAN, **LINEAR, **SPECTRAL}),
+  'sngan_cnn': ('sngan_cnn', AVERAGED),
+  'best_conditional': ('best_conditional', {}),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
 ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'plain', 'linear')]
@@ -90,15 +91,14 @@ def main():
 
 def make_run(name, seed, args):
   """Trains a run, measures its checkpoints, and returns what its JSON says."""
-  variant, widths, changes = RUNS[name]
+  variant, changes = RUNS[name]
   size = SIZES[args.size]
+  config = cifar10.get_config(variant)
+  config.update_from_flattened_dict(changes)
   overrides = {'seed': seed, 'data.source': args.data, **size['common'], **changes}
-  overrides |= {key: tuple(width // size['divisor'] for width in values) for key, values in widths.items()}
-  steps = args.steps or size['steps']
-  if steps is None:
-    from configs import cifar10
-
-    steps = cifar10.get_config(variant).steps
+  for player in ('generator', 'discriminator'):
+    overrides[f'{player}.widths'] = tuple(width // size['divisor'] for width in config[player].widths)
+  steps = args.steps or size['steps'] or config.steps
   quarter = steps // 4
   overrides |= {'steps': 4 * quarter, 'logging.checkpoint_every': quarter, 'logging.checkpoints_kept': 4}
   directory = args.workdir / f'{args.size}_{name}_{seed}'
