@@ -49,7 +49,8 @@ def reference():
     latent_size=100,
     widths=(256, 128, 64),  # channels from 4 x 4 upwards
     strides=config_dict.placeholder(tuple),  # of each layer; None: 2 for every width
-    kernel_size=4,  # or a tuple, one for each width; multiples of the stride make no checkerboard (Odena et al. 2016)
+    # Or a tuple, one for each width; multiples of the stride make no checkerboard (Odena et al. 2016).
+    kernel_size=config_dict.FieldReference(4, field_type=object),
     negative_slope=0.0,  # 0 is ReLU
     normalization='batch',  # batch, virtual_batch, instance, layer or none
     norm_before_reshape=False,  # normalise the projection per channel (PyTorch) or per unit (paper's code)
@@ -71,7 +72,7 @@ def reference():
     name='dcgan',
     widths=(64, 128, 256),  # channels from the image downwards
     strides=config_dict.placeholder(tuple),
-    kernel_size=4,
+    kernel_size=config_dict.FieldReference(4, field_type=object),
     negative_slope=0.2,
     normalization='batch',  # batch, instance, layer or none; the first layer never has one
     dropout=0.0,
@@ -184,12 +185,11 @@ def sngan_cnn(config):
   # The recipe of FID 17.81 (w86763777/pytorch-gan-collections, SNGAN (CNN)): 3.58 M and 5.86 M parameters.
   config.steps = 100_000
   config.data.flip = True
-  with config.ignore_type():
-    config.generator.update(widths=(512, 256, 128, 64), strides=(2, 2, 2, 1), kernel_size=(4, 4, 4, 3))
-    config.discriminator.update(
-      widths=(64, 128, 128, 256, 256, 512, 512), strides=(1, 2, 1, 2, 1, 2, 1), kernel_size=(3, 4, 3, 4, 3, 4, 3),
-      negative_slope=0.1, normalization='none',
-    )  # fmt: skip
+  config.generator.update(widths=(512, 256, 128, 64), strides=(2, 2, 2, 1), kernel_size=(4, 4, 4, 3))
+  config.discriminator.update(
+    widths=(64, 128, 128, 256, 256, 512, 512), strides=(1, 2, 1, 2, 1, 2, 1), kernel_size=(3, 4, 3, 4, 3, 4, 3),
+    negative_slope=0.1, normalization='none',
+  )  # fmt: skip
   config.generator.averaging.half_life = 1.0  # images: no average
   config.loss = 'hinge'
   config.tricks.update(spectral_norm=('discriminator',), generator_batches=2, decay='linear')

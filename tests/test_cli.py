@@ -156,3 +156,10 @@ def test_overrides_are_taken_with_and_without_an_equals_sign():
   config = read_config(CIFAR10, None, ['--config.batch_size', '64', '--config.data.flip', '--config.seed=3'])
   assert (config.batch_size, config.data.flip, config.seed) == (64, True, 3)
   assert config.is_locked
+
+
+@pytest.mark.parametrize(('variant', 'text', 'value'), [('plain', '(5, 4, 3)', (5, 4, 3)), ('sngan_cnn', '4', 4)])
+def test_a_number_takes_the_place_of_a_tuple_of_kernel_sizes_and_the_other_way_round(variant, text, value):
+  keys = [f'{player}.kernel_size' for player in ('generator', 'discriminator')]
+  config = read_config(f'{CIFAR10}:{variant}', None, [f'--config.{key}={text}' for key in keys])
+  assert (config.generator.kernel_size, config.discriminator.kernel_size) == (value, value)
