@@ -23,7 +23,7 @@ import contest  # noqa: E402
 
 from configs import cifar10  # noqa: E402
 
-# As large as `best`, but with D as wide as G.
+# Twice the widths of the reference, and about as many parameters as `best` in G.
 DCGAN = {'generator.widths': (512, 256, 128), 'discriminator.widths': (128, 256, 512)}
 # `divisor` is of all widths.
 SIZES = {
@@ -33,11 +33,13 @@ SIZES = {
 AVERAGED = {'generator.averaging.half_life': 50_000.0}
 FAST = {f'{player}.optimizer.learning_rate': 4e-4 for player in ('generator', 'discriminator')}
 LINEAR = FAST | {'tricks.decay': 'linear'}
+WIDE = {'discriminator.widths': (256, 512, 1024)}
 SPECTRAL = {'tricks.spectral_norm': ('discriminator',)}
 # A run: the config's variant, and what it changes.
 RUNS = {
   'best': ('best', {}),
   'plain': ('plain', DCGAN),
+  'wide': ('plain', DCGAN | WIDE),
   'minibatch': ('plain', {**DCGAN, 'tricks.minibatch': 'discrimination'}),
   'noise': ('plain', {**DCGAN, 'tricks.instance_noise': 0.3, 'tricks.instance_noise_steps': 5000}),
   'relativistic': ('plain', {**DCGAN, 'loss': 'relativistic_average'}),
@@ -51,7 +53,7 @@ RUNS = {
   'best_conditional': ('best_conditional', {}),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
-ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'plain', 'linear')]
+ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'wide', 'plain', 'linear')]
 ORDER += [(name, 0) for name in RUNS if (name, 0) not in ORDER]
 MEASURED_AT = (2, 3, 4)  # quarters of the steps
 
