@@ -16,6 +16,8 @@ import subprocess
 import sys
 from concurrent import futures
 
+import numpy as np
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -134,10 +136,35 @@ def measure(directory, steps, args):
     for generator in args.generators:
       samples = run.sample(args.samples or SIZES[args.size]['samples'], live=generator == 'live')
       metrics = evaluator.measure(samples, seed=0)
-      color = samples.mean((0, 1, 2)).round(1).tolist()
-      measurements.append({'step': step, 'generator': generator, 'mean_color': color, **metrics})
+      metrics |= {'mean_color': samples.mean((0, 1, 2)).round(1).tolist(), 'overfitting': overfitting(run, samples)}
+      measurements.append({'step': step, 'generator': generator, **metrics})
       print(directory.name, step, generator, next(iter(metrics.items())), flush=True)
   return {'machine': contest.machine() | {'device': jax.devices()[0].device_kind}, 'measurements': measurements}
+
+
+def overfitting(run, samples, num=2000):
+  """How much more D believes training images than images of the test split, as a share of what it believes them more
+  than samples: 0 if it tells them as well, 1 if it has learned the training images by heart (r_v of Karras et al.
+  2020, section 3.1).
+
+  Args:
+    run: of any data with a split 'test'.
+    samples: of its generator, uint8 [N, H, W, C], as `run.sample` draws them.
+    num: images of each kind.
+  """
+  from dcgan_jax import images
+
+  def believe(examples, labels):
+    starts = range(0, len(examples), 200)
+    batches = [(examples[i : i + 200], None if labels is None else labels[i : i + 200]) for i in starts]
+    variables = run.variables['discriminator']
+    return float(np.mean([run.discriminator(variables, images.to_float(x), y)[0].mean() for x, y in batches]))
+
+  seen, unseen = (
+    believe(examples, labels if run.num_classes else None)
+    for examples, labels in (run.examples(split=split, num=num) for split in ('train', 'test'))
+  )
+  return (seen - unseen) / (seen - believe(samples[:num], run.labels(len(samples[:num]))))
 
 
 def rows(folder):
