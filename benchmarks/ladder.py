@@ -16,8 +16,6 @@ import subprocess
 import sys
 from concurrent import futures
 
-import numpy as np
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -144,8 +142,8 @@ def measure(directory, steps, args):
 
 def overfitting(run, samples, num=2000):
   """How much more D believes training images than images of the test split, as a share of what it believes them more
-  than samples: 0 if it tells them as well, 1 if it has learned the training images by heart (r_v of Karras et al.
-  2020, section 3.1).
+  than samples: 0 where it treats both alike, 1 where it takes unseen images for samples (r_v of Karras et al. 2020,
+  section 3.1). By D's running statistics.
 
   Args:
     run: of any data with a split 'test'.
@@ -155,16 +153,11 @@ def overfitting(run, samples, num=2000):
   from dcgan_jax import images
 
   def believe(examples, labels):
-    starts = range(0, len(examples), 200)
-    batches = [(examples[i : i + 200], None if labels is None else labels[i : i + 200]) for i in starts]
-    variables = run.variables['discriminator']
-    return float(np.mean([run.discriminator(variables, images.to_float(x), y)[0].mean() for x, y in batches]))
+    return float(run.discriminator(run.variables['discriminator'], images.to_float(examples), labels)[0].mean())
 
-  seen, unseen = (
-    believe(examples, labels if run.num_classes else None)
-    for examples, labels in (run.examples(split=split, num=num) for split in ('train', 'test'))
-  )
-  return (seen - unseen) / (seen - believe(samples[:num], run.labels(len(samples[:num]))))
+  train, test = (believe(*run.examples(split=split, num=num)) for split in ('train', 'test'))
+  fake = believe(samples[:num], run.labels(len(samples[:num])))
+  return (train - test) / (train - fake)
 
 
 def rows(folder):
