@@ -35,9 +35,11 @@ FAST = {f'{player}.optimizer.learning_rate': 4e-4 for player in ('generator', 'd
 LINEAR = FAST | {'tricks.decay': 'linear'}
 WIDE = {'discriminator.widths': (256, 512, 1024)}
 SPECTRAL = {'tricks.spectral_norm': ('discriminator',)}
+TAPERED = {'generator.widths': (512, 256, 128, 64)}
 # A run: the config's variant, and what it changes.
 RUNS = {
   'best': ('best', {}),
+  'tapered': ('best', TAPERED),
   'plain': ('plain', DCGAN),
   'wide': ('plain', DCGAN | WIDE),
   'minibatch': ('plain', {**DCGAN, 'tricks.minibatch': 'discrimination'}),
@@ -51,9 +53,10 @@ RUNS = {
   'linear_sn': ('plain', {**DCGAN, **LINEAR, **SPECTRAL}),
   'sngan_cnn': ('sngan_cnn', AVERAGED),
   'best_conditional': ('best_conditional', {}),
+  'tapered_conditional': ('best_conditional', TAPERED),
 }  # fmt: skip
 # In this order, so that what matters most is there first.
-ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'wide', 'plain', 'linear')]
+ORDER = [(name, seed) for seed in (0, 1, 2) for name in ('sngan_cnn', 'best', 'tapered', 'wide', 'plain', 'linear')]
 ORDER += [(name, 0) for name in RUNS if (name, 0) not in ORDER]
 MEASURED_AT = (2, 3, 4)  # quarters of the steps
 

@@ -4,7 +4,7 @@
 
 Variants, as `--config configs/cifar10.py:NAME`:
     plain    this reference as it is, whatever the default becomes: DCGAN as it was published, and its average.
-    best     the generator of sngan_cnn against a wide D, rates falling to 0: what was worth most in docs/recipes.md.
+    best     a G of one width and a wide D, rates falling to 0: what was worth most in docs/recipes.md.
     best_conditional  best with labels.
     paper    Radford et al. 2016: 5 x 5 kernels, z ~ U(-1, 1), twice the widths, no output biases.
     pytorch  the PyTorch DCGAN example, which reads CIFAR-10 at 64 x 64: 3,576,704 and 2,765,568 parameters.
@@ -146,7 +146,8 @@ def reference():
 
 
 def best(config):
-  sngan_generator(config)
+  # As many parameters as sngan_cnn's, more of them where images are large.
+  config.generator.update(widths=(256,) * 4, strides=(2, 2, 2, 1), kernel_size=(4, 4, 4, 3))
   config.discriminator.widths = (256, 512, 1024)
   config.tricks.decay = 'linear'
   for player in (config.generator, config.discriminator):
@@ -184,16 +185,11 @@ def feature_learning(config):
   )
 
 
-def sngan_generator(config):
-  # The fourth layer stays at 32 x 32: the generator can correct what it has drawn.
-  config.generator.update(widths=(512, 256, 128, 64), strides=(2, 2, 2, 1), kernel_size=(4, 4, 4, 3))
-
-
 def sngan_cnn(config):
   # The recipe of FID 17.81 (w86763777/pytorch-gan-collections, SNGAN (CNN)): 3.58 M and 5.86 M parameters.
   config.steps = 100_000
   config.data.flip = True
-  sngan_generator(config)
+  config.generator.update(widths=(512, 256, 128, 64), strides=(2, 2, 2, 1), kernel_size=(4, 4, 4, 3))
   config.discriminator.update(
     widths=(64, 128, 128, 256, 256, 512, 512), strides=(1, 2, 1, 2, 1, 2, 1), kernel_size=(3, 4, 3, 4, 3, 4, 3),
     negative_slope=0.1, normalization='none',
