@@ -40,6 +40,7 @@ TAPERED = {'generator.widths': (512, 256, 128, 64)}
 RUNS = {
   'best': ('best', {}),
   'tapered': ('best', TAPERED),
+  'tapered_augmented': ('best', TAPERED | {'data.flip': True, 'tricks.augment': ('translation',)}),
   'plain': ('plain', DCGAN),
   'wide': ('plain', DCGAN | WIDE),
   'minibatch': ('plain', {**DCGAN, 'tricks.minibatch': 'discrimination'}),
