@@ -39,7 +39,6 @@ def whole_number(lowest: int) -> Callable[[str], int]:
 def prepare_libraries() -> None:
   """Before JAX is imported: it keeps what it compiles, and libraries tell their developers' news to nobody."""
   import logging as standard_logging
-  import warnings
 
   from absl import logging
 
@@ -56,4 +55,3 @@ def prepare_libraries() -> None:
   # What Orbax logs of a failure is raised, too, and said in one line.
   logging.set_verbosity(logging.FATAL)
   standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
-  warnings.filterwarnings('ignore', category=DeprecationWarning)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import build, build_data, build_model, export, hub, images, latents, sample, workdir
+from dcgan_jax import build, build_data, build_model, config_files, export, hub, images, latents, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.state import ExportedState, GANState
@@ -331,15 +331,15 @@ def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str
   """Restores a run on the devices at hand, whatever it was trained on.
 
   Args:
-    directory: the run's work directory, an export, or, where there is no such directory and huggingface_hub is
-      installed, an export's name on the Hugging Face Hub, user/model.
+    directory: the run's work directory or an export. Where there is no such directory: the name of an export that the
+      package brings ('digits') or, with huggingface_hub installed, of one on the Hugging Face Hub ('user/model').
     step: of the checkpoint; None is the newest.
     data_dir: of TensorFlow Datasets, where it is another than when training.
 
   Raises:
     CheckpointError: no run, no checkpoint, or a damaged one.
   """
-  directory = hub.find(directory, export.LOADED)
+  directory = config_files.find_export(directory) or hub.find(directory, export.LOADED)
   config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())
   shape, classes = workdir.read_description(directory)

@@ -22,10 +22,13 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
     (['--confg=x'], "Unknown argument '--confg=x', did you mean --config; see launch.py train --help"),
     (
       ['--config', 'configs/nope.py'],
-      'No config file configs/nope.py; expected a Python file such as configs/cifar10.py',
+      'No config file configs/nope.py; expected a Python file such as configs/cifar10.py, or a name; known names: ',
     ),
-    (['--config', f'{CIFAR10}:papr'], "cifar10.py has no variant 'papr'; its docstring lists those it has"),
-    (['--config', str(ROOT / 'configs' / 'npz.py:x')], "npz.py has no variant 'x'; its docstring lists those it has"),
+    (['--config', 'cifr10'], 'or a name; did you mean cifar10'),
+    (['--config', 'configs/mnist.py'], 'for the one that the package brings give --config mnist'),
+    (['--config', f'{CIFAR10}:papr'], "cifar10.py 'papr'; known: best, "),
+    (['--config', 'cifar10:papr'], "Unknown variant of cifar10 'papr'; known: best, "),
+    (['--config', str(ROOT / 'configs' / 'npz.py:x')], "npz.py has no variant 'x', nor any other; give --config "),
     (['--config.batchsize=3'], 'Unknown key config.batchsize, did you mean batch_size; configs/cifar10.py lists'),
     (['--config.generator=3'], 'Unknown key config.generator, did you mean'),
     (['--config.batch_size=abc'], "flag --config.batch_size=abc: invalid literal for int() with base 10: 'abc'"),
@@ -112,12 +115,21 @@ def test_a_value_that_only_the_tables_or_the_data_can_refuse_is_one_line_too(arg
   assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('content', ['x = (', 'import nothere', 'def get_config():\n  raise ValueError("so it is")'])
-def test_a_broken_config_file_is_named_without_a_traceback(content, tmp_path, capsys):
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('x = (', "mine.py, line 1: SyntaxError: '(' was never closed"),
+    ('\nimport nothere', "mine.py, line 2: ModuleNotFoundError: No module named 'nothere'"),
+    ('def get_config():\n  raise ValueError("so it is")', 'mine.py, line 2: ValueError: so it is'),
+    ('x = 1', 'mine.py: it has no function get_config'),
+    ('def get_config():\n  pass', 'mine.py: get_config returns NoneType; expected a ConfigDict'),
+  ],
+)
+def test_a_broken_config_file_is_named_with_its_line_and_without_a_traceback(content, message, tmp_path, capsys):
   (tmp_path / 'mine.py').write_text(content)
   assert cli.main(['--config', str(tmp_path / 'mine.py'), '--workdir', str(tmp_path / 'run')]) == 2
   error = capsys.readouterr().err
-  assert 'mine.py' in error
+  assert message in error
   assert 'Traceback' not in error
   assert error.count('\n') == 1
 

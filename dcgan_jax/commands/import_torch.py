@@ -1,7 +1,7 @@
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.commands.train import ROOT, read_config
+from dcgan_jax.commands.train import read_config
 from dcgan_jax.errors import CheckpointError
 from dcgan_jax.model_card import UNKNOWN
 
@@ -25,7 +25,7 @@ def import_torch(argv: list[str]) -> None:
     name: torch_layout.from_torch(tensors.read(file)[0], player=name)
     for name, file in (files or {'generator': args.source}).items()
   }
-  config = read_config(f'{ROOT / "configs" / "cifar10.py"}:pytorch', None, _overrides(read, args.data))
+  config = read_config('cifar10:pytorch', None, _overrides(read, args.data))
 
   flags.prepare_libraries()
   from dcgan_jax import build_model, export, run

@@ -1,15 +1,12 @@
 import argparse
 import difflib
 import pathlib
-import sys
 from collections.abc import Iterable
 
-from dcgan_jax import flags
+from dcgan_jax import config_files, flags
 from dcgan_jax.errors import ConfigError
 from dcgan_jax.validate import flatten, validate
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-DEFAULT_CONFIG = ROOT / 'configs' / 'digits.py'
 _FLAGS = ('--config', '--workdir', '--distributed', '--rescues', '--go-on-unsaved')
 
 
@@ -18,7 +15,10 @@ def train(argv: list[str]) -> None:
   from dcgan_jax import workdir
 
   parser = flags.Parser('train', train.__doc__)
-  parser.add_argument('--config', metavar='FILE[:VARIANT]', help='config file; default: that of --workdir, else digits')
+  parser.add_argument(
+    '--config', metavar='FILE[:VARIANT]',
+    help="config file, or name of a shipped config such as cifar10 (default: the run's own config, else digits)",
+  )  # fmt: skip
   parser.add_argument('--config.KEY', metavar='VALUE', help='another value for a key, such as --config.batch_size=64')
   parser.add_argument('--workdir', type=pathlib.Path, help='where the run lives; default: runs/<name of the config>')
   parser.add_argument(
@@ -62,38 +62,35 @@ def _processes(text: str) -> tuple[str | None, int | None, int | None]:
 
 
 def read_config(path: str | None, directory: pathlib.Path | None, overrides: list[str]):
-  """The locked config of a file, of a run, or of the digits, with the overrides of the command line."""
-  from absl import flags as absl_flags
+  """The locked config of a file, of a run, or of the digits, with the overrides of the command line.
 
+  Raises:
+    ConfigError: no such config, a config that cannot be read, or an override of no key or of another type.
+  """
+  from absl import flags as absl_flags
+  from ml_collections import config_flags
+
+  config = _base_config(path, directory)
+  _check_overrides(overrides, dict(flatten(config.to_dict())))
+  values, argv = absl_flags.FlagValues(), ['launch.py', *overrides]
   try:
-    _check_overrides(overrides, dict(flatten(_parse_config(path, directory, []).to_dict())))
-    return _parse_config(path, directory, overrides)
-  except (absl_flags.Error, AttributeError, ImportError, KeyError, SyntaxError, TypeError, ValueError) as error:
-    raise ConfigError(_explain(error, path)) from error
+    config_flags.DEFINE_config_dict('config', config, flag_values=values, lock_config=True, sys_argv=argv)
+    values(argv)
+  except (absl_flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    words = ' '.join(str(error.args[0] if error.args else error).split()).rstrip('.')
+    raise ConfigError(f'{words}; configs/cifar10.py lists every key with its meaning') from error
+  return values.config
 
 
-def _parse_config(path: str | None, directory: pathlib.Path | None, overrides: list[str]):
-  from absl import flags as absl_flags
-  from ml_collections import ConfigDict, config_flags
+def _base_config(path: str | None, directory: pathlib.Path | None):
+  """The config before the overrides."""
+  from ml_collections import ConfigDict
 
   from dcgan_jax import workdir
 
-  values = absl_flags.FlagValues()
   if path is None and directory is not None and (directory / 'config.json').exists():
-    argv = ['launch.py', *overrides]
-    config = ConfigDict(_with_placeholders(workdir.read_config(directory)))
-    config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
-  else:
-    path = path or str(DEFAULT_CONFIG)
-    file = pathlib.Path(path.partition(':')[0])
-    if not file.is_file():
-      raise ConfigError(f'No config file {file}; expected a Python file such as configs/cifar10.py')
-    # Configs import one another as `configs.NAME`.
-    sys.path.insert(0, str(file.resolve().parent.parent))
-    argv = ['launch.py', f'--config={path}', *overrides]
-    config_flags.DEFINE_config_file('config', flag_values=values, lock_config=True, sys_argv=argv)
-  values(argv)
-  return values.config
+    return ConfigDict(_with_placeholders(workdir.read_config(directory)))
+  return config_files.load(path or config_files.DEFAULT)
 
 
 def _with_placeholders(values: dict) -> dict:
@@ -126,22 +123,7 @@ def _near(name: str, names: Iterable[str]) -> str:
   return f', did you mean {near[0]}' if near else ''
 
 
-def _explain(error: Exception, path: str | None) -> str:
-  """One line for what absl, ml_collections and a config file's own code say."""
-  from absl import flags as absl_flags
-
-  lines = str(error.args[0] if error.args else error).strip().split('\n')
-  file, _, variant = (path or '').partition(':')
-  if variant and (variant in lines[-1] or 'get_config() takes' in lines[-1]):
-    return f"{file} has no variant '{variant}'; its docstring lists those it has"
-  # Of a traceback out of a config file only the last line says what is wrong.
-  text = lines[-1] if len(lines) > 2 else ' '.join(lines)
-  own = isinstance(error, absl_flags.Error) and text.startswith('flag --config.')
-  where = '' if own else f'Cannot read {file or "the config"}: '
-  return f'{where}{text.strip().rstrip(".")}; configs/cifar10.py lists every key with its meaning'
-
-
 def _run_name(path: str | None) -> str:
   """'configs/cifar10.py:paper' -> 'cifar10_paper'."""
-  file, _, variant = (path or str(DEFAULT_CONFIG)).partition(':')
-  return '_'.join(filter(None, (pathlib.Path(file).stem, variant)))
+  file, variant = config_files.split(path or config_files.DEFAULT)
+  return '_'.join(filter(None, (pathlib.PurePath(file).stem, variant)))
