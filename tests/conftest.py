@@ -1,11 +1,11 @@
-"""Eight fake CPU devices, quick compilation, and the smallest game that has every part."""
+"""Eight fake CPU devices, quick compilation, a limit on CPU time, and the smallest game that has every part."""
 
 import functools
 import os
 
-os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'
+import environment  # noqa: F401  Before JAX is imported.
 
+# isort: split
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +24,53 @@ from dcgan_jax.state import create_state
 jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+# A test that takes more, or whose fixtures do, is marked slow: CPU time hardly depends on what else the machine does.
+CPU_SECONDS = 5.0
 SHAPE = (16, 16, 3)
 LATENT_SIZE = 5
 BATCH_SIZE = 8
+
+
+_STARTED = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+  return (yield from _started(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+  return (yield from _started(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+  report = yield
+  if call.when != 'teardown' and report.passed and not item.get_closest_marker('slow'):
+    seconds, limit = _cpu_seconds() - item.stash[_STARTED], CPU_SECONDS * _slowness()
+    if seconds > limit:
+      report.outcome = 'failed'
+      report.longrepr = f'took {seconds:.1f} CPU-seconds, more than {limit:.1f}; make it quicker or mark it slow'
+  return report
+
+
+@functools.cache
+def _slowness():
+  """How many times as long as a core of an AMD EPYC with AVX-512 this one takes; 1 for faster ones."""
+  start = _cpu_seconds()
+  sum(i * i for i in range(6_000_000))
+  return max(1.0, (_cpu_seconds() - start) / 0.2)
+
+
+def _started(item):
+  item.stash[_STARTED] = _cpu_seconds()
+  return (yield)
+
+
+def _cpu_seconds():
+  """CPU-seconds of this process and of its children that have ended."""
+  return sum(os.times()[:4])
 
 
 @pytest.fixture(scope='session')

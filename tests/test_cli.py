@@ -1,9 +1,9 @@
 """What the command line answers, most of all to mistakes: one line, exit code 2, no traceback, JAX not yet imported."""
 
+import os
 import pathlib
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -144,14 +144,15 @@ def test_sampling_from_no_run_says_how_to_make_one(tmp_path, capsys):
   assert 'config.json is missing); train one: launch.py --config FILE --workdir' in capsys.readouterr().err
 
 
-def test_help_lists_every_command_and_takes_under_half_a_second():
+def test_help_lists_every_command_and_takes_under_half_a_cpu_second():
   command = [sys.executable, str(ROOT / 'launch.py'), '--help']
   subprocess.run(command, check=True, capture_output=True)
   seconds = []
   for _ in range(3):
-    start = time.perf_counter()
+    before = os.times()
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    seconds.append(time.perf_counter() - start)
+    after = os.times()
+    seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
   assert min(seconds) < 0.5
   assert all(f'\n  {name} ' in output for name in cli.COMMANDS)
 

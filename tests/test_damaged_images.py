@@ -116,13 +116,14 @@ def test_a_bad_file_keeps_the_class_of_the_image_in_its_place(tmp_path, capsys):
   assert [source[i][1] for i in range(3)] == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_files_are_listed_in_seconds_and_little_memory(tmp_path):
   for i in range(100_000):
     (tmp_path / f'{i}.png').touch()
   tracemalloc.start()
-  start = time.monotonic()
+  start = time.process_time()
   source = folder.open_folder(tmp_path, image_size=4, crop=None, channels=3)
-  seconds, (_, peak) = time.monotonic() - start, tracemalloc.get_traced_memory()
+  seconds, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert len(source) == 100_000
   assert seconds < 60

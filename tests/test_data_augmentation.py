@@ -35,6 +35,7 @@ class FakeRun:
     return bars(num, 5, wrong=self.wrong)[1]
 
 
+@pytest.mark.slow
 def test_good_samples_teach_the_classes_and_mislabelled_ones_their_opposite():
   good = data_augmentation.compare(FakeRun(), bars(64, 0), bars(64, 1), num_samples=64, settings=SETTINGS)
   wrong = data_augmentation.compare(

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from program import TINY, start
+from program import HANGS, TINY, start
 
 from configs import cifar10
 from dcgan_jax import cli
@@ -28,7 +28,7 @@ def test_each_extension_trains_as_it_stands_here(extension, tmp_path):
     arguments = line.replace('images.npy', str(tmp_path / 'images.npy')).replace('runs/', f'{tmp_path}/').split()[2:]
     arguments += ['--out', tmp_path / 'samples.png'] if arguments[0] == 'sample' else ['--config.steps=2', *TINY]
     process = start(*arguments, code=script, JAX_DISABLE_MOST_OPTIMIZATIONS='1')
-    output, error = process.communicate(timeout=400)
+    output, error = process.communicate(timeout=HANGS)
     assert process.returncode == 0, error
     assert ('Training' if i == 0 else 'samples') in output
 

@@ -1,6 +1,7 @@
 """The program as its user runs it: in fresh processes, with its own compiler settings."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -11,12 +12,14 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from program import CACHE, TINY, launch, start
+from program import HANGS, TINY, launch, start
 
 import dcgan_jax
 from dcgan_jax import images
 from dcgan_jax.data.digits import open_digits
 from dcgan_jax.errors import DataError
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +59,10 @@ def test_a_run_leaves_what_describes_it(runs):
 
 
 def test_what_was_compiled_is_kept_for_the_next_run(runs):
-  kept = {path.name.partition('-')[0] for path in (pathlib.Path(CACHE.name) / 'dcgan_jax' / 'compiled').glob('*-cache')}
+  kept = {
+    path.name.partition('-')[0]
+    for path in (pathlib.Path(os.environ['XDG_CACHE_HOME']) / 'dcgan_jax' / 'compiled').glob('*-cache')
+  }
   assert 'jit_create_state' in kept
 
 
@@ -176,7 +182,7 @@ def test_a_signal_ends_a_run_after_it_is_saved(tmp_path, number, code):
     assert process.poll() is None
     time.sleep(0.1)
   process.send_signal(number)
-  _, error = process.communicate(timeout=60)
+  _, error = process.communicate(timeout=HANGS)
   assert process.returncode == code
   saved = dcgan_jax.load(tmp_path / 'run').step
   assert f'launch.py: Stopped and saved at step {saved}; to go on: python launch.py --workdir {tmp_path}/run' in error

@@ -14,11 +14,11 @@ import time
 import jax
 import numpy as np
 import pytest
-from program import TINY, launch, start
+from program import HANGS, TINY, launch, start
 
 import dcgan_jax
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 RUN = [*TINY, '--config.steps=24', '--config.logging.checkpoint_every=6', '--config.evaluation.features=self']
 RUN += ['--config.evaluation.every=8', '--config.evaluation.num=200']
 # Each is run before the program, and ends it in the middle of what its name says, the second time it does it.
@@ -95,12 +95,11 @@ def _assert_same_run(directory, whole):
   assert {p.name for p in (directory / 'checkpoints').iterdir()} == {p.name for p in (whole / 'checkpoints').iterdir()}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('moment', MOMENTS)
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole, tmp_path, moment):
   code = f'{KILL}{MOMENTS[moment]}\nimport sys\nfrom dcgan_jax.cli import main\nsys.exit(main(sys.argv[1:]))'
   killed = start('--workdir', tmp_path / 'run', *RUN, code=code)
-  killed.communicate(timeout=400)
+  killed.communicate(timeout=HANGS)
   assert killed.returncode == -signal.SIGKILL
   error = launch('--workdir', tmp_path / 'run', *RUN).stderr
   assert re.search(r'was left by process \d+ on \S+ \(since 20.*\) without a word; taking it over', error)
@@ -115,8 +114,9 @@ def test_a_second_signal_ends_at_once(tmp_path):
   process.send_signal(signal.SIGTERM)
   time.sleep(0.5)
   process.send_signal(signal.SIGTERM)
-  process.communicate(timeout=10)
+  _, error = process.communicate(timeout=HANGS)
   assert process.returncode == 143
+  assert 'Stopped and saved' not in error
 
 
 def test_a_second_process_in_one_workdir_is_refused(tmp_path):
@@ -129,7 +129,7 @@ def test_a_second_process_in_one_workdir_is_refused(tmp_path):
   expected = rf'launch.py: {tmp_path}/run is in use by process {first.pid} on \S+ \(since 20\S+\); wait for it, .*\n'
   assert re.search(expected, second.stderr)
   first.send_signal(signal.SIGTERM)
-  first.communicate(timeout=120)
+  first.communicate(timeout=HANGS)
   assert not (tmp_path / 'run' / '.process.json').exists()
 
 
@@ -189,7 +189,7 @@ def test_a_run_may_go_on_while_its_disk_is_full(small_disk):
   (small_disk / 'filler').unlink()
   time.sleep(2)
   process.send_signal(signal.SIGTERM)
-  _, error = process.communicate(timeout=120)
+  _, error = process.communicate(timeout=HANGS)
   assert process.returncode == 143, error
   step = dcgan_jax.load(small_disk / 'run').step
   assert f'Stopped and saved at step {step}' in error
@@ -216,7 +216,7 @@ checkpoint.Checkpoints.save = counted
 from dcgan_jax.cli import main
 sys.exit(main(sys.argv[1:]))"""
   process = start('--workdir', tmp_path / 'run', *RUN, code=code)
-  _, error = process.communicate(timeout=400)
+  _, error = process.communicate(timeout=HANGS)
   assert process.returncode == 2, error
   assert re.search(r'launch.py: Cannot write in \S+/run \(Disk quota exceeded\); make room, then the same', error)
   assert 'Traceback' not in error
@@ -293,7 +293,7 @@ sys.exit(main(sys.argv[1:]))
 """
   plain = [flag for flag in RUN if 'evaluation' not in flag]
   process = start('--workdir', tmp_path / 'run', *plain, code=code, **variables)
-  _, error = process.communicate(timeout=400)
+  _, error = process.communicate(timeout=HANGS)
   assert process.returncode == 0, error
   assert 'Traceback' not in error
   for (_, expected), (_, value) in zip(_leaves(whole), _leaves(tmp_path / 'run'), strict=True):

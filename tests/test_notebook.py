@@ -10,6 +10,7 @@ nbformat = pytest.importorskip('nbformat')
 nbclient = pytest.importorskip('nbclient')
 pytest.importorskip('ipykernel')
 
+pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
 NOTEBOOK = ROOT / 'notebooks' / 'dcgan_colab.ipynb'
 # What Colab has and others have not.
@@ -50,7 +51,6 @@ def directory(tmp_path):
   return tmp_path / 'notebooks'
 
 
-@pytest.mark.slow
 def test_it_runs_from_top_to_bottom_at_once(directory):
   printed, kinds = _execute(directory)
   assert 'step 2,000, examples of 16 x 16 x 1, trained on digits' in printed
@@ -66,7 +66,6 @@ def archive(tmp_path_factory):
   return pathlib.Path(shutil.make_archive(tmp_path_factory.mktemp('a') / 'run', 'zip', ROOT / 'exports' / 'digits'))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('source', ['url', 'upload', 'drive'])
 def test_a_run_is_restored_from_every_source(source, archive, directory, tmp_path):
   colab = tmp_path / 'colab' / 'google' / 'colab'

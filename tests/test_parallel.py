@@ -62,7 +62,7 @@ def train(compiled, examples, tiny_state, key):
 
 # Networks this small agree to rounding. In larger ones some activation lies so near zero that rounding decides whether
 # its ReLU is on, and the parameters of two runs then part by more than rounding, with nothing wrong.
-@pytest.mark.parametrize('number', [2, 4, 8])
+@pytest.mark.parametrize('number', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 8))])
 def test_any_number_of_devices_trains_the_same_networks(number, train):
   (one, one_scalars), (several, scalars) = (train(devices, [3, 3]) for devices in (1, number))
   for player in ('generator', 'discriminator'):

@@ -11,6 +11,7 @@ import pytest
 
 from dcgan_jax import build_game, build_model, parallel, step
 
+pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
 # Preset -> variant, shape of an example.
 PRESETS = {

@@ -9,10 +9,11 @@ import time
 import jax
 import numpy as np
 import pytest
-from program import TINY, launch, start
+from program import HANGS, TINY, launch, start
 
 import dcgan_jax
 
+pytestmark = pytest.mark.slow
 SMALL = [flag for flag in TINY if 'checkpoint_every' not in flag] + ['--config.logging.checkpoint_every=5']
 
 
@@ -28,7 +29,7 @@ def start_both(directory, *arguments, of_each=((), ())):
 
 
 def finish(processes, code=0):
-  outputs = [process.communicate(timeout=170) for process in processes]
+  outputs = [process.communicate(timeout=HANGS) for process in processes]
   assert [process.returncode for process in processes] == [code, code], outputs
   return outputs
 
@@ -45,7 +46,6 @@ def alone(tmp_path_factory):
   return directory
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('megabytes', [2000, 0], ids=['resident', 'streamed'])
 def test_two_processes_train_the_network_of_one(alone, megabytes, tmp_path):
   flags = ['--config.steps=9', f'--config.data.resident_megabytes={megabytes}']
@@ -58,7 +58,6 @@ def test_two_processes_train_the_network_of_one(alone, megabytes, tmp_path):
       np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_of_them_and_they_go_on(alone, tmp_path):
   processes = start_both(tmp_path / 'run', '--config.steps=100000')
   while not (tmp_path / 'run' / 'samples' / '00000006.png').exists():

@@ -55,12 +55,12 @@ def _write_run(directory, *, steps=(1000, 2000, 3000), shape=SHAPE):
 
 def _write_checkpoint(directory, labels):
   """A run before its first step."""
-  from dcgan_jax.commands.train import DEFAULT_CONFIG, read_config
+  from dcgan_jax.commands.train import read_config
 
   takes = [
     f'--config.tricks.{who}_labels={how}' for who, how in zip(('generator', 'discriminator'), labels, strict=True)
   ]
-  config = read_config(str(DEFAULT_CONFIG), None, [*TINY, *takes])
+  config = read_config('digits', None, [*TINY, *takes])
   directory.mkdir()
   workdir.write(directory, 'config.json', config.to_dict())
   workdir.write(directory, 'run.json', workdir.describe_run((16, 16, 1), 10, []))

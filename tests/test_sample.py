@@ -84,6 +84,7 @@ def _said(path):
     return picture.info.get('comment', b'').decode() if path.suffix == '.gif' else picture.text
 
 
+@pytest.mark.slow
 def test_pictures_of_training_say_that_they_are_synthetic_and_from_where(runs):
   samples = runs[0] / 'samples'
   said = _said(samples / '00000004.png')
@@ -93,6 +94,7 @@ def test_pictures_of_training_say_that_they_are_synthetic_and_from_where(runs):
   assert _said(samples / 'training.gif') == images.origin(run='my run', step='2 to 4', seed=5)['Description']
 
 
+@pytest.mark.slow
 def test_drawn_samples_say_it_too_each_with_its_index_and_again_with_the_same_bytes(runs, tmp_path):
   for name in ('a.png', 'b.png', 'folder'):
     arguments = ['sample', '--workdir', str(runs[0]), '--num', '3', '--seed', '9', '--out', str(tmp_path / name)]
@@ -103,6 +105,7 @@ def test_drawn_samples_say_it_too_each_with_its_index_and_again_with_the_same_by
   assert (tmp_path / 'a.png').read_bytes() == (tmp_path / 'b.png').read_bytes()
 
 
+@pytest.mark.slow
 def test_a_key_turns_it_off_in_training_and_for_what_is_drawn_later(runs, tmp_path):
   assert _said(runs[1] / 'samples' / '00000004.png') != {}
   assert _said(runs[1] / 'samples' / '00000006.png') == {}

@@ -12,6 +12,7 @@ import dcgan_jax
 from dcgan_jax import images, latents, sample
 from dcgan_jax.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow
 MANY = [
   '--config.loss=hinge',
   '--config.discriminator.normalization=none',

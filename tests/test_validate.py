@@ -25,12 +25,10 @@ def test_every_key_of_the_reference_config_has_a_rule():
   assert dict(flatten(RULES)).keys() == dict(flatten(cifar10.get_config().to_dict())).keys()
 
 
-@pytest.mark.parametrize('key', sorted(dict(flatten(RULES))))
-@pytest.mark.parametrize('value', [-5, math.nan, 'x', (0,), [], object()])
-def test_no_rule_lets_everything_pass(key, value):
-  rejected = [v for v in (-5, math.nan, 'x', (0,), [], object()) if not dict(flatten(RULES))[key].holds(v)]
-  assert len(rejected) >= 5
-  dict(flatten(RULES))[key].holds(value)  # and no value makes a rule itself fail
+def test_no_rule_lets_everything_pass_and_no_value_makes_a_rule_fail():
+  values = (-5, math.nan, 'x', (0,), [], object())
+  for key, rule in flatten(RULES):
+    assert sum(not rule.holds(value) for value in values) >= 5, key
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
 QUICK = ['--config.batch_size=16', '--config.generator.widths=(8, 4)', '--config.discriminator.widths=(4, 8)']
 IMPORTED = """
@@ -57,7 +58,6 @@ def call(environment, tmp_path):
   return run
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_package_its_configs_its_exports_and_its_licence_alone(wheel):
   names = zipfile.ZipFile(wheel).namelist()
   assert {name.split('/')[0].partition('-')[0] for name in names} == {'dcgan_jax'}
@@ -70,7 +70,6 @@ def test_the_wheel_holds_the_package_its_configs_its_exports_and_its_licence_alo
   assert modules == {name for name in names if name.endswith('.py')} - configs
 
 
-@pytest.mark.slow
 def test_the_program_trains_samples_and_resumes_with_no_checkout_at_hand(call, tmp_path):
   assert 'Training' in call('dcgan', '--config.steps=4', *QUICK)
   assert 'Resuming runs/digits at step 4 of 6' in call('dcgan', '--workdir', 'runs/digits', '--config.steps=6')
@@ -81,7 +80,6 @@ def test_the_program_trains_samples_and_resumes_with_no_checkout_at_hand(call, t
   assert (tmp_path / 'runs' / 'cifar10' / 'checkpoints' / '1').is_dir()
 
 
-@pytest.mark.slow
 def test_the_shipped_export_is_loaded_by_its_name_and_torch_networks_are_imported(call, environment, tmp_path):
   assert pathlib.Path(call('python', '-c', IMPORTED).strip()).is_relative_to(environment.parent)
   call('dcgan', 'export', '--workdir', 'digits', '--to', 'exported')
@@ -93,7 +91,6 @@ def test_the_shipped_export_is_loaded_by_its_name_and_torch_networks_are_importe
   call('dcgan', 'sample', '--workdir', 'imported', '--num', 4, '--out', 'grid.png')
 
 
-@pytest.mark.slow
 def test_the_notebook_runs_with_the_wheel_alone(call, tmp_path):
   (tmp_path / 'dcgan_colab.ipynb').write_bytes((ROOT / 'notebooks' / 'dcgan_colab.ipynb').read_bytes())
   call('python', '-c', NOTEBOOK)
