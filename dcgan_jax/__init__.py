@@ -5,7 +5,12 @@ run = dcgan_jax.load('runs/cifar10')
 images = run.sample(64, seed=0)      # uint8 [64, 32, 32, 3]
 """
 
+from typing import TYPE_CHECKING
+
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError, UserError
+
+if TYPE_CHECKING:
+  from dcgan_jax.run import Run, load
 
 __version__ = '0.1.0'
 __all__ = ['CheckpointError', 'ConfigError', 'DataError', 'Run', 'UserError', '__version__', 'load']

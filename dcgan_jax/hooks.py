@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
 from dcgan_jax import images, sample
 from dcgan_jax.checkpoint import Checkpoints

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import PIL
 from PIL import Image, ImageOps, PngImagePlugin
 
 from dcgan_jax.errors import ConfigError, DataError
@@ -245,5 +244,5 @@ def webp_bytes(image: np.ndarray, *, quality: int | None) -> bytes:
   return stream.getvalue()
 
 
-def _pillow(image: np.ndarray) -> 'PIL.Image.Image':
+def _pillow(image: np.ndarray) -> Image.Image:
   return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)

@@ -75,7 +75,7 @@ class Run:
     self.labels(num, label)
     if live and isinstance(self.state, ExportedState):
       raise ConfigError('An export holds the averaged generator alone; draw live samples from the run itself')
-    variables = self.state.generator.variables if live else self.variables['generator']
+    variables = self.state.generator.variables if live else self.variables['generator']  # pyright: ignore[reportAttributeAccessIssue]
     labels = self._model.labels if label is None else functools.partial(sample.one_class, label=label)
     return sample.draw(
       self._generate, variables, self._model.latents, num=num, seed=seed, labels=labels, batch_size=batch_size

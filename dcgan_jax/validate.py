@@ -1,6 +1,7 @@
 """What each config key may be, checked before JAX is imported; which names exist is known to the builders' tables."""
 
 import math
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -230,11 +231,11 @@ def _check_size(flat: dict[str, Any], player: str) -> None:
     )
 
 
-class _Values:
+class _Values(types.SimpleNamespace):
   """A flat config read by attribute: `tricks.r1` is `values.tricks_r1`."""
 
   def __init__(self, flat: dict[str, Any]):
-    self.__dict__ = {key.replace('.', '_'): value for key, value in flat.items()}
+    super().__init__(**{key.replace('.', '_'): value for key, value in flat.items()})
 
 
 def _sees_batch(v: _Values) -> bool:

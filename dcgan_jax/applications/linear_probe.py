@@ -207,7 +207,7 @@ def kmeans_features(
   variances, directions = np.linalg.eigh(np.cov(patches - mean, rowvar=False))
   whitening = (directions / np.sqrt(np.maximum(variances, 0) + 0.1) @ directions.T).astype(np.float32)
   kmeans = MiniBatchKMeans(num_centroids, batch_size=4096, n_init=1, max_iter=50, random_state=seed)
-  centroids = kmeans.fit((patches - mean) @ whitening).cluster_centers_.astype(np.float32)
+  centroids = kmeans.fit((patches - mean) @ whitening).cluster_centers_.astype(np.float32)  # pyright: ignore[reportAttributeAccessIssue]
   encode = jax.jit(_encode, static_argnames='patch_size')
   return lambda batch: np.asarray(encode(batch, mean, whitening, centroids, patch_size=patch_size))
 
@@ -395,6 +395,6 @@ def _encode(examples, mean, whitening, centroids, *, patch_size):
   return jnp.concatenate(quadrants, axis=1)
 
 
-def _jsonable(result: NamedTuple) -> dict[str, Any]:
+def _jsonable(result: Any) -> dict[str, Any]:
   content = {name: list(value) if isinstance(value, tuple) else value for name, value in result._asdict().items()}
   return content | {'validation_accuracies': [list(pair) for pair in result.validation_accuracies.items()]}

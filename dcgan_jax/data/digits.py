@@ -26,5 +26,5 @@ def open_digits(*, split: str, image_size: int | None) -> arrays.ArraySource:
   except ImportError as error:
     raise DataError('The digits come with scikit-learn, which is not installed: pip install scikit-learn.') from error
   digits = datasets.load_digits()
-  examples = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-  return arrays.ArraySource(arrays.fit_all(examples, image_size), digits.target, classes=10)
+  examples = np.round(digits['images'] * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+  return arrays.ArraySource(arrays.fit_all(examples, image_size), digits['target'], classes=10)

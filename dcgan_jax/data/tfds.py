@@ -14,6 +14,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class TfdsSource:
       return record['image'], record.get('label')
     from tensorflow_datasets.proto import tf_example_pb2
 
-    feature = tf_example_pb2.Example.FromString(record).features.feature
+    feature = tf_example_pb2.Example.FromString(record).features.feature  # pyright: ignore[reportAttributeAccessIssue]
     try:
       image = images.read(feature['image'].bytes_list.value[0], channels=self.shape[-1])
     except (DataError, IndexError) as error:
@@ -112,7 +113,7 @@ def open_tfds(
     ConfigError: image_size is None but images differ in size, or crop is given without it.
   """
   builder = _builder(name, data_dir)
-  features = dict(builder.info.features or {})
+  features: dict[str, Any] = dict(builder.info.features or {})
   shape = _shape(name, features, image_size, crop)
   source = TfdsSource(
     _records(builder, name, split),
@@ -221,7 +222,7 @@ def _records(builder, name: str, split: str):
       f'Split {split!r} of {name} cannot be read; its splits are {", ".join(builder.info.splits)}, '
       "and parts of them such as 'train[:80%]'."
     ) from error
-  except tfds.core.utils.DatasetVariantBlockedError as error:
+  except tfds.core.utils.DatasetVariantBlockedError as error:  # pyright: ignore[reportAttributeAccessIssue]
     raise DataError(f'TFDS blocks the data set {name!r} ({error}).') from error
 
 
