@@ -2,16 +2,19 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import filelock
+import platformdirs
 
 from dcgan_jax.errors import CheckpointError
 from dcgan_jax.validate import complete, flatten
@@ -25,8 +28,20 @@ _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dc
 
 
 def cache_directory() -> pathlib.Path:
-  """Where this program keeps what it can make again: dcgan_jax in XDG_CACHE_HOME or ~/.cache."""
-  return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'dcgan_jax'
+  """Directory of what this program can make or download again: ~/.cache/dcgan_jax on Linux, or in XDG_CACHE_HOME.
+
+  Where the user has no home, as in some containers, it is a temporary directory that ends with the process.
+  """
+  try:
+    directory = platformdirs.user_cache_path('dcgan_jax', appauthor=False)
+  except RuntimeError:  # Later versions of platformdirs raise it, earlier ones leave the '~'.
+    directory = pathlib.Path('~')
+  return pathlib.Path(_temporary_directory().name) if directory.parts[0] == '~' else directory
+
+
+@functools.cache
+def _temporary_directory() -> tempfile.TemporaryDirectory:
+  return tempfile.TemporaryDirectory(prefix='dcgan_jax_')
 
 
 def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:

@@ -61,6 +61,7 @@ BUILDERS = {'build', 'build_data', 'build_game', 'build_model'}
 ONE_IMPORTER = {
   'PIL': 'images', 'matplotlib': 'plots', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
   'tensorflow_datasets': 'data.tfds', 'safetensors': 'tensors', 'huggingface_hub': 'hub',
+  'pooch': 'metrics.inception_weights', 'platformdirs': 'workdir',
 }  # fmt: skip
 
 

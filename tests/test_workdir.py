@@ -2,7 +2,9 @@
 
 import json
 import os
+import pwd
 import re
+import tempfile
 
 import filelock
 import pytest
@@ -33,6 +35,24 @@ def test_a_folder_without_a_readable_run_is_refused(tmp_path, content, message):
     (tmp_path / 'config.json').write_text(content)
   with pytest.raises(CheckpointError, match=message):
     workdir.read(tmp_path, 'config.json')
+
+
+def test_the_cache_is_where_xdg_says_else_in_the_home(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  assert workdir.cache_directory() == tmp_path / 'dcgan_jax'
+  monkeypatch.delenv('XDG_CACHE_HOME')
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  assert workdir.cache_directory() == tmp_path / 'home' / '.cache' / 'dcgan_jax'
+
+
+def test_without_a_home_the_cache_is_a_temporary_directory(monkeypatch):
+  for name in ('XDG_CACHE_HOME', 'HOME'):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(pwd, 'getpwuid', {}.__getitem__)
+  directory = workdir.cache_directory()
+  assert directory.is_dir()
+  assert directory.is_relative_to(tempfile.gettempdir())
+  assert workdir.cache_directory() == directory
 
 
 def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):

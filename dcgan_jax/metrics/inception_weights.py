@@ -7,20 +7,17 @@ refuses every other, so that no file, whoever made it, runs anything.
 import collections
 import dataclasses
 import hashlib
-import http.client
-import os
 import pathlib
 import pickle
 import queue
 import threading
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import pooch
 import tqdm
 
 from dcgan_jax.errors import DataError
@@ -33,7 +30,7 @@ URLS = (
   f'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}',
   'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
 )
-# How long a server may take to answer, names and redirects included, and how long it may then pause.
+# Seconds a server may take to answer, look-up of names and redirects included, and seconds it may then pause.
 _ANSWER_S = 6.0
 _PAUSE_S = 10.0
 
@@ -111,87 +108,66 @@ def load_weights(path: str | pathlib.Path) -> Weights:
   return Weights(params, digest, depths, path)
 
 
-def download_weights(cache_dir: str | pathlib.Path | None = None) -> pathlib.Path:
-  """Fetches the whole weights file, unless it is there already, and checks its SHA-256.
+def download_weights(cache_dir: str | pathlib.Path) -> pathlib.Path:
+  """Downloads the whole weights file, unless it is in the cache already, and checks its SHA-256.
 
   Args:
-    cache_dir: where the file is kept; None is `dcgan_jax` under $XDG_CACHE_HOME or ~/.cache.
+    cache_dir: directory that keeps the file.
 
   Returns:
     Path of the file, for `load_weights`.
 
   Raises:
-    DataError: no network (within 15 s), no space, or another file than the one expected.
+    DataError: no network (within 15 s), no space, or another file than the expected one.
   """
-  directory = pathlib.Path(cache_dir) if cache_dir else _cache_directory()
-  target = directory / FILE_NAME
-  failures = []
+  directory, failures = pathlib.Path(cache_dir), []
   try:
-    if target.is_file() and _sha256(target) == SHA256:
-      return target
     directory.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise DataError(f'Cannot keep the Inception weights in {directory} ({error.strerror or error})') from error
+  pooch.get_logger().setLevel('WARNING')  # The progress bar says what is downloaded.
   for url in URLS:
-    part = target.with_name(f'.{FILE_NAME}.{os.getpid()}.part')
     try:
-      _fetch(url, part)
-      part.replace(target)
-      return target
-    except (OSError, http.client.HTTPException, DataError) as error:
-      reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, 'reason', error)
-      failures.append(f'{urllib.parse.urlsplit(url).hostname}: {" ".join(str(reason).split()) or type(error).__name__}')
-    finally:
-      part.unlink(missing_ok=True)
+      return pathlib.Path(pooch.retrieve(url, f'sha256:{SHA256}', FILE_NAME, directory, downloader=_download))
+    # A wrong SHA-256 is a ValueError of pooch; requests and the disk raise OSErrors.
+    except (OSError, ValueError, DataError) as error:
+      reason = getattr(next(iter(error.args), None), 'reason', error)  # Of urllib3, where requests only wraps it.
+      words = ' '.join(str(reason).split()) or type(error).__name__
+      failures.append(f'{urllib.parse.urlsplit(url).hostname}: {words}')
   reasons = '; '.join(dict.fromkeys(failures))
   raise DataError(
     f'Cannot download the Inception weights ({reasons}); fetch {URLS[0]} yourself and pass --weights FILE'
   )
 
 
-def _cache_directory():
-  home = os.environ.get('XDG_CACHE_HOME')
-  return (pathlib.Path(home) if home else pathlib.Path.home() / '.cache') / 'dcgan_jax'
+def _download(url: str, path: str, _: object) -> None:
+  """A downloader for pooch that limits the time to the answer, redirects and the look-up of names included.
 
+  It works in a thread because the system's look-up of a name has no limit of its own.
+  """
+  answered, outcome = threading.Event(), queue.SimpleQueue()
 
-def _sha256(path):
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+  def answer(response, **_):
+    if not response.is_redirect:
+      answered.set()
+      # pooch sets the total.
+      download.progressbar = response.ok and tqdm.tqdm(total=1, unit='B', unit_scale=True, desc='Inception weights')
 
-
-def _fetch(url, part):
-  """Writes what a URL gives to `part`, showing progress."""
-  with _answer(url) as answer, part.open('wb') as file:
-    size = int(answer.headers.get('Content-Length') or 0)
-    with tqdm.tqdm(total=size or None, unit='B', unit_scale=True, desc='Inception weights') as progress:
-      while block := answer.read(1 << 18):
-        file.write(block)
-        progress.update(len(block))
-  if size and part.stat().st_size != size:
-    raise DataError(f'the connection broke after {part.stat().st_size} of {size} bytes')
-  digest = _sha256(part)
-  if digest != SHA256:
-    raise DataError(f'got a file whose sha256 begins {digest[:8]} instead of {SHA256[:8]}')
-
-
-def _answer(url):
-  """Opens a URL. In a thread, because looking up a name takes as long as the system likes."""
-  answers = queue.SimpleQueue()
-
-  def ask():
+  def work(file):
     try:
-      answers.put(urllib.request.urlopen(url, timeout=_PAUSE_S))
+      outcome.put(download(url, file, None))
     except Exception as error:
-      answers.put(error)
+      outcome.put(error)
+    answered.set()
 
-  threading.Thread(target=ask, daemon=True).start()
-  try:
-    answer = answers.get(timeout=_ANSWER_S)
-  except queue.Empty:
-    raise DataError(f'no answer within {_ANSWER_S:.0f} s') from None
-  if isinstance(answer, Exception):
-    raise answer
-  return answer
+  download = pooch.HTTPDownloader(timeout=_PAUSE_S, hooks={'response': answer})
+  with open(path, 'wb') as file:  # A thread that was given up finds it closed when its answer comes.
+    threading.Thread(target=work, args=(file,), daemon=True).start()
+    if not answered.wait(_ANSWER_S):
+      raise DataError(f'no answer within {_ANSWER_S:.0f} s')
+    error = outcome.get()
+  if error is not None:
+    raise error
 
 
 def _names_of_whole_depths(layers):
