@@ -1,5 +1,6 @@
 """Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, WebP, MP4, and their origin. The only importer of Pillow."""
 
+import contextlib
 import io
 import math
 import pathlib
@@ -206,10 +207,28 @@ def save_gif(
   part.replace(path)
 
 
+def find_ffmpeg() -> str:
+  """Path of the program ffmpeg: that of imageio-ffmpeg (the extra `video`) where it is installed, else that of PATH.
+
+  Raises:
+    ConfigError: there is neither.
+  """
+  with contextlib.suppress(ImportError, RuntimeError):  # RuntimeError: a wheel without a program for this platform.
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
+  found = shutil.which('ffmpeg')
+  if found is None:
+    raise ConfigError(
+      "An .mp4 is written by ffmpeg, which is not installed; pip install 'dcgan-jax[video]', or write a .gif"
+    )
+  return found
+
+
 def save_mp4(
   path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int, origin: Mapping[str, str] | None = None
 ) -> None:
-  """Writes uint8 frames [H, W, C] of one size as an H.264 video, by the program ffmpeg.
+  """Writes uint8 frames [H, W, C] of one size as an H.264 video, by the program that `find_ffmpeg` finds.
 
   Args:
     path: of the file.
@@ -220,8 +239,7 @@ def save_mp4(
   Raises:
     ConfigError: there is no ffmpeg, or it fails.
   """
-  if shutil.which('ffmpeg') is None:
-    raise ConfigError('An .mp4 is written by ffmpeg, which is not here; install it, or write a .gif')
+  ffmpeg = find_ffmpeg()
   height, width, channels = frames[0].shape
   part = path.with_name(f'.{path.stem}.part.mp4')
   size, rate = f'{width}x{height}', f'{1000 / milliseconds:g}'
@@ -230,7 +248,7 @@ def save_mp4(
   # H.264 in the form that every player shows takes even sizes.
   target = ['-vf', 'pad=ceil(iw/2)*2:ceil(ih/2)*2', '-pix_fmt', 'yuv420p', *comment, str(part)]
   raw = b''.join(np.ascontiguousarray(frame).tobytes() for frame in frames)
-  done = subprocess.run(['ffmpeg', '-v', 'error', '-y', *source, *target], input=raw, capture_output=True)
+  done = subprocess.run([ffmpeg, '-v', 'error', '-y', *source, *target], input=raw, capture_output=True)
   if done.returncode:
     part.unlink(missing_ok=True)
     raise ConfigError(f'ffmpeg cannot write {path} ({" ".join(done.stderr.decode().split())}); try a .gif')

@@ -9,6 +9,7 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 # What each module or room may import of the package, besides errors and its own room.
 MAY_IMPORT = {
   '__init__': {'run'},
+  '__main__': {'cli'},
   'applications': {'images', 'latents', 'metrics', 'sample'},
   'archives': set(),
   'augment': set(),
@@ -61,7 +62,7 @@ BUILDERS = {'build', 'build_data', 'build_game', 'build_model'}
 ONE_IMPORTER = {
   'PIL': 'images', 'matplotlib': 'plots', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
   'tensorflow_datasets': 'data.tfds', 'safetensors': 'tensors', 'huggingface_hub': 'hub',
-  'pooch': 'metrics.inception_weights', 'platformdirs': 'workdir',
+  'pooch': 'metrics.inception_weights', 'platformdirs': 'workdir', 'imageio_ffmpeg': 'images',
 }  # fmt: skip
 
 

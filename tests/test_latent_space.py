@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import sys
+import types
 
 import jax
 import numpy as np
@@ -179,10 +181,19 @@ def test_the_command_writes_a_walk_as_a_video_of_as_many_frames(loaded, tmp_path
   assert 'TAG:comment=Synthetic: drawn by' in said
 
 
-def test_the_command_says_that_a_video_takes_ffmpeg(loaded, tmp_path, monkeypatch, capsys):
+def test_without_ffmpeg_a_video_is_refused_before_the_run_is_read(tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
   monkeypatch.setattr('shutil.which', lambda name: None)
-  assert cli.main(['interpolate', 'walk', '--workdir', 'x', '--out', str(tmp_path / 'a.mp4')]) == 2
-  assert 'is written by ffmpeg, which is not here; install it, or write a .gif' in capsys.readouterr().err
+  assert cli.main(['interpolate', 'walk', '--workdir', 'nothing', '--out', str(tmp_path / 'a.mp4')]) == 2
+  assert "not installed; pip install 'dcgan-jax[video]', or write a .gif" in capsys.readouterr().err
+
+
+def test_the_ffmpeg_of_the_extra_goes_before_that_of_the_path(monkeypatch):
+  monkeypatch.setattr('shutil.which', lambda name: f'/usr/bin/{name}')
+  monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', types.SimpleNamespace(get_ffmpeg_exe=lambda: '/extra/ffmpeg'))
+  assert images.find_ffmpeg() == '/extra/ffmpeg'
+  monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
+  assert images.find_ffmpeg() == '/usr/bin/ffmpeg'
 
 
 def test_the_command_projects_files(loaded, tmp_path, capsys):

@@ -51,9 +51,13 @@ def interpolate(argv: list[str]) -> None:
     raise ConfigError(f"--between is '{args.between}'; expected slerp or lerp")
   if args.kind == 'arithmetic' and not args.plus:
     raise ConfigError('Arithmetic takes at least one --plus I,J,... of sample indices, as `sample --seed` counts them')
+  from dcgan_jax import images
+
+  if out.suffix == '.mp4':
+    images.find_ffmpeg()
 
   flags.prepare_libraries()
-  from dcgan_jax import images, latents, run
+  from dcgan_jax import latents, run
 
   restored = run.load(args.workdir, step=args.step)
   restored.check_images()
