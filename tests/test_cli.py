@@ -115,6 +115,16 @@ def test_a_value_that_only_the_tables_or_the_data_can_refuse_is_one_line_too(arg
   assert not (tmp_path / 'run').exists()
 
 
+def test_the_package_runs_as_a_module(tmp_path, capsys):
+  command = [sys.executable, '-m', 'dcgan_jax']
+  result = subprocess.run([*command, '--help'], capture_output=True, text=True, cwd=tmp_path, check=True)
+  cli.main(['--help'])
+  assert result.stdout == capsys.readouterr().out
+  result = subprocess.run([*command, 'trian'], capture_output=True, text=True, cwd=tmp_path)
+  assert result.returncode == 2
+  assert result.stderr.startswith("launch.py: Unknown command 'trian'")
+
+
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
