@@ -11,8 +11,16 @@ INSTALL = "pip install 'dcgan-jax[hub]' (or huggingface_hub)"
 
 
 def is_name(text: str) -> bool:
-  """Whether a text looks like a model's name on the Hub, user/model."""
-  return re.fullmatch(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', text) is not None
+  """Whether a text can be a model's name on the Hub, user/model; the Hugging Face library decides, if installed."""
+  if text.count('/') != 1 or not is_installed():
+    return re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', text) is not None
+  from huggingface_hub import utils
+
+  try:
+    utils.validate_repo_id(text)
+  except ValueError:
+    return False
+  return True
 
 
 def is_installed() -> bool:
@@ -20,36 +28,42 @@ def is_installed() -> bool:
   return importlib.util.find_spec('huggingface_hub') is not None
 
 
-def find(name: str | os.PathLike, files: tuple[str, ...]) -> pathlib.Path:
+def find(name: str | os.PathLike, files: tuple[str, ...], *, revision: str | None = None) -> pathlib.Path:
   """The directory of that name, or else where files of a model of the Hub now are.
 
   Args:
-    name: a path, or user/model.
+    name: a path, or user/model, or user/model@revision.
     files: of the model, their names; no others are fetched.
+    revision: branch, tag or commit of a model of the Hub (default: what the name says, else its main branch).
 
   Raises:
     CheckpointError: there is neither, or only the Hub could tell.
+    ConfigError: a revision of a directory.
   """
   directory = pathlib.Path(name).expanduser()
+  model, _, tag = pathlib.PurePath(name).as_posix().partition('@')
   # runs/typo is no model of a user 'runs' where there is a directory runs/.
-  if directory.exists() or directory.parent.is_dir() or not is_name(str(name)):
+  if directory.exists() or directory.parent.is_dir() or not is_name(model):
+    if revision is not None:
+      raise ConfigError(f"revision '{revision}' is of a model on the Hugging Face Hub, and {directory} is a directory")
     return directory
   if is_installed():
-    return _download(str(name), files)
+    return _download(model, files, revision or tag or None)
   raise CheckpointError(
     f'No run in {directory} (there is no such directory); train one: launch.py --config FILE --workdir {directory}; '
     f'or, for a model of that name on the Hugging Face Hub: {INSTALL}'
   )
 
 
-def _download(name: str, files: tuple[str, ...]) -> pathlib.Path:
+def _download(name: str, files: tuple[str, ...], revision: str | None) -> pathlib.Path:
   import huggingface_hub
 
   try:
-    return pathlib.Path(huggingface_hub.snapshot_download(name, allow_patterns=list(files)))
+    return pathlib.Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(files)))
   except Exception as error:  # The library, its HTTP client and the disk each raise their own.
+    version = f'{name}@{revision}' if revision else name
     raise CheckpointError(
-      f'No directory {name}, and no model of that name came from the Hugging Face Hub ({_one_line(error)})'
+      f'No directory {name}, and no model {version} came from the Hugging Face Hub ({_one_line(error)})'
     ) from error
 
 

@@ -327,19 +327,25 @@ class Run:
     return build_data.read_examples(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
 
 
-def load(directory: str | os.PathLike, *, step: int | None = None, data_dir: str | None = None) -> Run:
+def load(
+  directory: str | os.PathLike, *, step: int | None = None, data_dir: str | None = None, revision: str | None = None
+) -> Run:
   """Restores a run on the devices at hand, whatever it was trained on.
 
   Args:
     directory: the run's work directory or an export. Where there is no such directory: the name of an export that the
-      package brings ('digits') or, with huggingface_hub installed, of one on the Hugging Face Hub ('user/model').
+      package brings ('digits') or, with huggingface_hub installed, of one on the Hugging Face Hub: user/model or
+      user/model@revision.
     step: of the checkpoint; None is the newest.
     data_dir: of TensorFlow Datasets, where it is another than when training.
+    revision: branch, tag or commit of an export on the Hub (default: that of its name, else its main branch).
 
   Raises:
     CheckpointError: no run, no checkpoint, or a damaged one.
+    ConfigError: a revision of a run that is not on the Hub.
   """
-  directory = config_files.find_export(directory) or hub.find(directory, export.LOADED)
+  shipped = config_files.find_export(directory) if revision is None else None
+  directory = shipped or hub.find(directory, export.LOADED, revision=revision)
   config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())
   shape, classes = workdir.read_description(directory)

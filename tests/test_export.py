@@ -9,6 +9,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from huggingface_hub.utils import validate_repo_id
 from sklearn.neighbors import NearestNeighbors
 
 import dcgan_jax
@@ -223,6 +224,7 @@ class _Hub(types.ModuleType):
     super().__init__('huggingface_hub')
     self.__spec__ = types.SimpleNamespace(name='huggingface_hub')
     self.directory, self.created, self.pushed, self.HfApi = directory, [], [], lambda: self
+    self.revisions, self.utils = [], types.SimpleNamespace(validate_repo_id=validate_repo_id)
 
   def create_repo(self, name, *, exist_ok):
     assert exist_ok
@@ -233,7 +235,8 @@ class _Hub(types.ModuleType):
       raise RuntimeError('404 Client Error.\n\nRepository Not Found')
     self.pushed.append((folder_path, repo_id, allow_patterns))
 
-  def snapshot_download(self, name, *, allow_patterns):
+  def snapshot_download(self, name, *, revision, allow_patterns):
+    self.revisions.append(revision)
     assert set(allow_patterns) == {'model.safetensors', 'config.json', 'run.json'}
     if name != 'ada/digits':
       raise RuntimeError('404 Client Error.\n\nRepository Not Found')
@@ -254,6 +257,25 @@ def test_a_name_of_the_hub_is_loaded_from_there(fake_hub, run, tmp_path):
   with pytest.raises(CheckpointError, match='No directory ada/nothing, .* .404 Client Error. Repository') as e:
     dcgan_jax.load('ada/nothing')
   assert '\n' not in str(e.value)
+
+
+def test_a_revision_is_asked_for_by_name_or_keyword(fake_hub, exported):
+  dcgan_jax.load('ada/digits', revision='v1')
+  dcgan_jax.load('ada/digits@0123abc')
+  dcgan_jax.load('ada/digits')
+  assert fake_hub.revisions == ['v1', '0123abc', None]
+  with pytest.raises(CheckpointError, match='no model ada/nothing@v1 came from'):
+    dcgan_jax.load('ada/nothing@v1')
+  with pytest.raises(ConfigError, match="revision 'v1' is of a model on the Hugging Face Hub, and .* is a directory"):
+    dcgan_jax.load(exported, revision='v1')
+
+
+@pytest.mark.parametrize('installed', [True, False])
+def test_names_of_the_hub_are_told_from_paths(monkeypatch, installed):
+  monkeypatch.setattr(hub, 'is_installed', lambda: installed)
+  assert all(map(hub.is_name, ('ada/faces', 'a/b.c-d_1')))
+  assert not any(map(hub.is_name, ('ada', './faces', '../faces', 'a/b/c', '/ada/faces', 'ada/fa ces', '~/faces', 'a/')))
+  assert hub.is_name('ada/fa--ces') != installed  # The library knows more rules.
 
 
 def test_a_directory_goes_before_the_hub(fake_hub, tmp_path):
