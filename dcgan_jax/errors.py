@@ -1,6 +1,7 @@
 """What can go wrong in a way that a message explains. The command line prints these as one line."""
 
 import difflib
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,3 +44,8 @@ def look_up(table: Mapping[str, Any], name: str, what: str) -> Any:
   near = difflib.get_close_matches(name, table, n=1)
   hint = f" Did you mean '{near[0]}'?" if near else ''
   raise ConfigError(f"Unknown {what} '{name}'; known: {', '.join(sorted(table))}.{hint}")
+
+
+def printable(text: str) -> str:
+  """The text on one line, without the control characters that a terminal would obey."""
+  return ''.join(character for character in ' '.join(text.split()) if unicodedata.category(character) != 'Cc')

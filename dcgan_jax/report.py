@@ -1,12 +1,12 @@
 """A run as one HTML page: what lies in its work directory, and a walk through its latents."""
 
-import html
+import contextlib
 import json
 import math
 import pathlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +46,36 @@ class Evaluation(NamedTuple):
   protocol: dict[str, Any]
   sheet: pathlib.Path
 
+  @property
+  def title(self) -> str:
+    """The protocol in words, or the name of the file where that lacks something."""
+    if not {'step', 'samples', 'reference', 'reference_split', 'features'} <= self.protocol.keys():
+      return self.name
+    words = {key: page.text(value) for key, value in self.protocol.items()}
+    return 'Step {step}: {samples} samples against {reference} ({reference_split}), features {features}'.format_map(
+      words
+    )
+
+  @property
+  def meanings(self) -> dict[str, str]:
+    """What the metrics are, by name."""
+    return {metric: _meaning(metric)[1] for metric in self.metrics}
+
+
+class Frame(NamedTuple):
+  """One of a player's pictures: where the slider is then, and uint8 [H, W, 1 or 3]."""
+
+  at: str
+  image: np.ndarray
+
+
+class Chart(NamedTuple):
+  """A chart: its title, what it shows in words, and an <svg>."""
+
+  title: str
+  words: str
+  svg: str
+
 
 def render(directory: pathlib.Path, *, step: int | None, walk: Sequence[np.ndarray] | str, written: str) -> str:
   """The page of a run; what is missing is named where it would be shown, with the command that makes it.
@@ -71,21 +101,33 @@ def render(directory: pathlib.Path, *, step: int | None, walk: Sequence[np.ndarr
   evaluations, unreadable = read_evaluations(directory / 'evaluations')
   if step is None and scalars:
     step = scalars[-1]['step']
-  launch = f'python launch.py {{}}--workdir {shlex.quote(str(directory))}'
+  if not isinstance(walk, str):
+    walk = [Frame(f'{i + 1} of {len(walk)}', image) for i, image in enumerate(walk)]
+  versions = described.get('versions') or {}
   return page.render(
-    directory.resolve().name,
-    head=_facts(step, shape, described, metrics, evaluations),
-    sections=[
-      page.Section('Curves', _curves(scalars, launch)),
-      page.Section('Samples over time', _timeline(directory / 'samples', shape, launch), half=True),
-      page.Section('Latent walk', _walk_section(walk, step), half=True),
-      page.Section('Metrics', _metrics(metrics, evaluations, unreadable, launch)),
-      page.Section('Nearest neighbours', _neighbours(evaluations, launch)),
-      page.Section('Config', _config(config)),
-      page.Section('Versions', _versions(described, problem)),
-      page.Section('How to continue', _how_to_continue(directory, step, shape, launch)),
-    ],
-    footer=f'{directory.resolve()}. {written}. All pictures but real neighbours are synthetic.',
+    {
+      'title': directory.resolve().name,
+      'workdir': shlex.quote(str(directory)),
+      'directory': repr(str(directory)),
+      'tensorboard': shlex.quote(str(directory / 'tensorboard')),
+      'step': step,
+      'shape': shape,
+      'facts': _facts(step, shape, described, metrics, evaluations),
+      'curves': {'charts': _charts(scalars, _curves(scalars)), 'summary': _summary(scalars)},
+      'timeline': _timeline(directory / 'samples', shape),
+      'walk': walk,
+      'evaluations': evaluations,
+      'unreadable': unreadable,
+      'metrics': {'charts': _charts(metrics, _metrics(metrics)), 'summary': _summary(metrics)},
+      'neighbours': list(_neighbours(evaluations)),
+      'config': _config(config),
+      'versions': [(name, 'not installed' if version is None else version) for name, version in versions.items()],
+      'problem': problem,
+      'rescues': [
+        {'step': rescue.get('step'), 'reason': rescue.get('reason')} for rescue in described.get('rescues') or ()
+      ],
+      'footer': f'{directory.resolve()}. {written}. All pictures but real neighbours are synthetic.',
+    }
   )
 
 
@@ -132,30 +174,39 @@ def _meaning(name: str) -> tuple[str | None, str]:
   return next(known, (name, ''))
 
 
-def _facts(step: int | None, shape: tuple | None, described: Mapping, metrics: list, evaluations: list) -> str:
+def _facts(
+  step: int | None, shape: tuple | None, described: Mapping, metrics: list, evaluations: list
+) -> list[tuple[str, Any]]:
   pairs = [('step', 'none yet' if step is None else step)]
   if shape:
     pairs.append(('examples', ' x '.join(map(str, shape))))
   if described.get('classes'):
     pairs.append(('classes in the data', described['classes']))
   measured = evaluations[0].metrics if evaluations else metrics[-1] if metrics else {}
-  for name in _names([measured])[:1]:
-    pairs.append((name, measured[name]))
-  return page.facts(pairs)
+  return pairs + [(name, measured[name]) for name in _names([measured])[:1]]
 
 
-def _curves(lines: list[dict], launch: str) -> str:
-  if not lines:
-    return page.missing('scalars.jsonl is missing or empty. Training writes it:', launch.format(''))
+def _curves(lines: list[dict]) -> dict[str, dict[str, str]]:
+  """The charts of the scalars: {title: {label: name in the lines}}."""
   charts: dict[str, dict[str, str]] = {title: {} for title in _SCALARS.values()}
   for name in _names(lines):
     network, _, quantity = name.rpartition('/')
     which, kind = (quantity[:-7], 'logits') if quantity.endswith('_logits') else (network or quantity, quantity)
     charts.setdefault(_SCALARS.get(kind, kind.replace('_', ' ').capitalize()), {})[which] = name
-  return _charts(lines, charts, 'h3') + _summary(lines, 'The curves in numbers')
+  return charts
 
 
-def _charts(lines: list[dict], charts: Mapping[str, Mapping[str, str]], heading: str) -> str:
+def _metrics(lines: list[dict]) -> dict[str, dict[str, str]]:
+  """The charts of the metrics, as `_curves` has them; of two on one chart the end of the name tells which."""
+  charts: dict[str, dict[str, str]] = {}
+  for name in _names(lines):
+    title, _ = _meaning(name)
+    if title:
+      charts.setdefault(title, {})[re.sub(r'(pr|dc).*_', '', name)] = name
+  return charts
+
+
+def _charts(lines: list[dict], charts: Mapping[str, Mapping[str, str]]) -> list[Chart]:
   """Draws {title: {label: name in the lines}}, a chart each; what never changes is left to the table."""
   drawn = []
   for title, labels in charts.items():
@@ -168,42 +219,31 @@ def _charts(lines: list[dict], charts: Mapping[str, Mapping[str, str]], heading:
     others = iter([0, 2, 3] * len(series))
     colours = [1 if label in _OF_GENERATOR else next(others) for label in series]
     values = ', '.join(f'{label} {page.text(y[0])} to {page.text(y[-1])}' for label, (_, y) in series.items())
-    label = html.escape(f'{title} over the steps, from first to last: {values}')
     svg = plots.line_chart(series, colours=colours, name=title)
-    svg = svg.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
-    drawn.append(f'<figure><{heading}>{page.text(title)}</{heading}>{svg}</figure>')
-  return f'<div class="charts">{"".join(drawn)}</div>'
+    drawn.append(Chart(title, f'{title} over the steps, from first to last: {values}', svg))
+  return drawn
 
 
-def _summary(lines: list[dict], title: str) -> str:
+def _summary(lines: list[dict]) -> list[tuple[str, float, float, float, float]]:
+  """Of each quantity its name, first, last, lowest and highest value."""
   rows = []
   for name in _names(lines):
     _, y = _series(lines, name)
     finite = [value for value in y if math.isfinite(value)] or [math.nan]
     rows.append((name, y[0], y[-1], min(finite), max(finite)))
-  return page.details(title, page.table(('', 'first', 'last', 'lowest', 'highest'), rows, name=title))
+  return rows
 
 
-def _timeline(directory: pathlib.Path, shape: tuple[int, ...] | None, launch: str) -> str:
+def _timeline(directory: pathlib.Path, shape: tuple[int, ...] | None) -> dict[str, Any]:
+  """Files that are kept of samples, whether they are pictures, and those of them that are shown."""
   kept = sorted(path for path in directory.glob('*') if re.fullmatch(r'\d+\.(png|npz)', path.name))
-  if not kept:
-    return page.missing('samples/ is missing or empty. Training fills it; this draws now:', launch.format('sample '))
-  if shape and not sample.is_image(shape):
-    return page.missing(
-      f'Examples of shape {shape} are no pictures. samples/ holds {len(kept)} files of them, the last of which is '
-      f'{kept[-1].name}. This draws others:', f'{launch.format("sample ")} --out samples.npz'
-    )  # fmt: skip
-  frames = []
-  for path in _thin([path for path in kept if path.suffix == '.png']):
+  is_image, frames = not shape or sample.is_image(shape), []
+  for path in _thin([path for path in kept if path.suffix == '.png' and is_image]):
     try:
-      frames.append(page.Frame(f'{int(path.stem):,}', images.read(path, channels=shape[-1] if shape else 3)))
+      frames.append(Frame(f'{int(path.stem):,}', images.read(path, channels=shape[-1] if shape else 3)))
     except DataError:
       continue
-  if not frames:
-    return page.missing('No picture in samples/ can be read. This draws now:', launch.format('sample '))
-  caption = f'Synthetic: samples of the averaged generator, always from the same latents; {len(frames)} of {len(kept)}'
-  caption += ' pictures, made smaller (lossy WebP). The exact pixels are in samples/.'
-  return page.player(frames, what='Samples', label='step', milliseconds=250, endless=False, caption=caption)
+  return {'kept': kept, 'is_image': is_image, 'frames': frames}
 
 
 def _thin(grids: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -216,105 +256,17 @@ def _thin(grids: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   return [grids[i] for i in np.unique(np.linspace(0, len(grids) - 1, number).astype(int))]
 
 
-def _walk_section(walk: Sequence[np.ndarray] | str, step: int | None) -> str:
-  if isinstance(walk, str):
-    return page.paragraph(f'There is none: {walk}', kind='missing')
-  frames = [page.Frame(f'{i + 1} of {len(walk)}', image) for i, image in enumerate(walk)]
-  caption = f'Synthetic: closed walks between latents, by the averaged generator of step {step:,}. '
-  caption += 'A generator that has learned changes smoothly; one that has memorised jumps from picture to picture.'
-  return page.player(frames, what='Latent walk', label='frame', milliseconds=100, endless=True, caption=caption)
+def _neighbours(evaluations: list[Evaluation]) -> Iterator[tuple[Evaluation, np.ndarray]]:
+  """The latest evaluations with their sheets of samples beside the real images nearest to them."""
+  for evaluation in evaluations[:MAX_SHEETS]:
+    with contextlib.suppress(DataError):
+      yield evaluation, images.read(evaluation.sheet)
 
 
-def _metrics(lines: list[dict], evaluations: list[Evaluation], unreadable: list[str], launch: str) -> str:
-  parts = []
-  for name, metrics, protocol, _ in evaluations:
-    rows = [(page.Named(metric, _meaning(metric)[1]), value) for metric, value in metrics.items()]
-    protocol_table = page.table((), protocol.items(), name=f'Protocol of {name}')
-    quoted = page.details('Protocol: quote it with the numbers', protocol_table, shown=True)
-    numbers = page.table((), rows, name=f'Metrics of {name}')
-    parts.append(f'<h3>{_title(name, protocol)}</h3><div class="charts">{numbers}{quoted}</div>')
-  if unreadable:
-    parts.append(page.paragraph(f'In evaluations/, no evaluation: {", ".join(unreadable)}.', kind='missing'))
-  if not evaluations:
-    parts.append(page.missing('evaluations/ is missing or empty. This fills it:', launch.format('evaluate ')))
-  if not lines:
-    words = 'metrics.jsonl is missing or empty: nothing was measured while training. This does as it goes on:'
-    return ''.join([*parts, page.missing(words, f'{launch.format("")} --config.steps=N --config.evaluation.every=N')])
-  charts: dict[str, dict[str, str]] = {}
-  for name in _names(lines):
-    title, _ = _meaning(name)
-    if title:
-      # Of the two on one chart the end alone tells which.
-      charts.setdefault(title, {})[re.sub(r'(pr|dc).*_', '', name)] = name
-  return ''.join([*parts, '<h3>While training</h3>', _charts(lines, charts, 'h4'), _summary(lines, 'These in numbers')])
-
-
-def _title(name: str, protocol: Mapping[str, Any]) -> str:
-  """HTML: an evaluation's protocol in words, or the name of its file where that lacks something."""
-  if not {'step', 'samples', 'reference', 'reference_split', 'features'} <= protocol.keys():
-    return page.text(name)
-  words = {key: page.text(value) for key, value in protocol.items()}
-  return 'Step {step}: {samples} samples against {reference} ({reference_split}), features {features}'.format_map(words)
-
-
-def _neighbours(evaluations: list[Evaluation], launch: str) -> str:
-  parts = []
-  for name, _, protocol, sheet in evaluations[:MAX_SHEETS]:
-    try:
-      pixels = images.read(sheet)
-    except DataError:
-      continue
-    alt = f'Samples of {name} in the first column, beside each the real images nearest to it'
-    shown = page.picture(pixels, alt, quality=None)
-    parts.append(f'<figure><h3>{_title(name, protocol)}</h3>{shown}</figure>')
-  if not parts:
-    words = 'There is no sheet of samples beside the real images nearest to them. This makes one:'
-    return page.missing(words, launch.format('evaluate '))
-  words = 'The first column is synthetic, the others are the real images nearest to it, the nearest first, by the '
-  words += 'features of the evaluation. Where the second column repeats the first, the generator has memorised.'
-  return page.paragraph(words) + ''.join(parts)
-
-
-def _config(config: Mapping[str, Any]) -> str:
-  groups: dict[str, dict[str, str]] = {}
+def _config(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+  """The keys of each group with their values."""
+  groups: dict[str, list[tuple[str, str]]] = {}
   for key, value in flatten(config):
     group, _, rest = key.rpartition('.')
-    groups.setdefault(group, {})[rest] = json.dumps(value)
-  tables = []
-  for group, values in sorted(groups.items()):
-    title = f'config.{group}'.rstrip('.')
-    tables.append(f'<div><h3>{page.text(title)}</h3>{page.table((), values.items(), name=title)}</div>')
-  return f'<div class="keys">{"".join(tables)}</div>'
-
-
-def _versions(described: Mapping[str, Any], problem: str) -> str:
-  if problem:
-    return page.paragraph(problem, kind='missing')
-  versions = described.get('versions') or {}
-  rows = [(name, 'not installed' if version is None else version) for name, version in versions.items()]
-  said = page.table((), rows, name='Versions when the run was started')
-  for rescue in described.get('rescues') or ():
-    said += page.paragraph(f'Diverged and went back to step {rescue.get("step")}: {rescue.get("reason")}')
-  return said
-
-
-def _how_to_continue(directory: pathlib.Path, step: int | None, shape: tuple | None, launch: str) -> str:
-  more = launch.format('')
-  parts = [
-    page.paragraph('Go on with a run that was stopped, or with a finished one to twice its steps:'),
-    page.commands(more, f'{more} --config.steps={2 * (step or 1000)}'),
-    page.paragraph(
-      'Draw from it, measure it, see its latent space, ask what its discriminator has learned, write this page again:'
-    ),
-    page.commands(*(launch.format(f'{name} ') for name in ('sample', 'evaluate', 'interpolate', 'probe', 'report'))),
-    page.paragraph('All scalars while it trains:'),
-    page.commands(f'tensorboard --logdir {shlex.quote(str(directory / "tensorboard"))}'),
-    page.paragraph('In Python:'),
-    page.commands(
-      'import dcgan_jax',
-      '',
-      f'run = dcgan_jax.load({str(directory)!r})',
-      f'run.sample(64, seed=0)  # uint8 [64, {", ".join(map(str, shape or ("...",)))}]',
-    ),
-  ]
-  return ''.join(parts)
+    groups.setdefault(f'config.{group}'.rstrip('.'), []).append((rest, json.dumps(value)))
+  return sorted(groups.items())

@@ -37,11 +37,11 @@ MAY_IMPORT = {
   'images': set(),
   'latents': set(),
   'metrics': set(),
-  'model_card': {'validate'},
+  'model_card': {'templates', 'validate'},
   'models': set(),
   'objectives': set(),
   'optimizers': set(),
-  'page': {'images'},
+  'page': {'images', 'templates'},
   'parallel': set(),
   'plots': set(),
   'report': {'hooks', 'images', 'page', 'plots', 'sample', 'validate', 'workdir'},
@@ -52,6 +52,7 @@ MAY_IMPORT = {
   'sample': {'images', 'latents'},
   'state': set(),
   'step': {'parallel', 'state'},
+  'templates': set(),
   'tensors': set(),
   'torch_layout': {'validate'},
   'train': {'hooks', 'parallel', 'state'},
@@ -63,6 +64,7 @@ ONE_IMPORTER = {
   'PIL': 'images', 'matplotlib': 'plots', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
   'tensorflow_datasets': 'data.tfds', 'safetensors': 'tensors', 'huggingface_hub': 'hub',
   'pooch': 'metrics.inception_weights', 'platformdirs': 'workdir', 'imageio_ffmpeg': 'images',
+  'jinja2': 'templates', 'markupsafe': 'templates',
 }  # fmt: skip
 
 

@@ -94,6 +94,7 @@ def test_every_section_shows_what_the_run_holds(content):
     'Curves', 'Samples over time', 'Latent walk', 'Metrics', 'Nearest neighbours', 'Config', 'Versions',
     'How to continue',
   ]  # fmt: skip
+  assert re.findall(r'<li><a href="#([^"]*)"', content) == re.findall(r'<h2 id="([^"]*)">', content)
   assert _section(content, 'Curves').count('<svg') == 3
   assert _section(content, 'Samples over time').count('<img') == 3
   assert _section(content, 'Latent walk').count('<img') == 5
