@@ -28,7 +28,14 @@ FILES = (*LOADED, STABLEHLO, *TORCH.values(), 'README.md', 'samples.png', 'evalu
 FORMAT, VERSION = 'dcgan_jax', '1'
 
 
-def write(run: Any, directory: pathlib.Path, *, format: str = 'safetensors', imported: str | None = None) -> None:
+def write(
+  run: Any,
+  directory: pathlib.Path,
+  *,
+  format: str = 'safetensors',
+  imported: str | None = None,
+  license: str | None = None,
+) -> None:
   """Writes an export of a run, with its model card, a picture of samples and the evaluations of this step.
 
   Args:
@@ -36,6 +43,7 @@ def write(run: Any, directory: pathlib.Path, *, format: str = 'safetensors', imp
     directory: where to; made if it is not there. Several formats may share one.
     format: safetensors, stablehlo or torch.
     imported: name of the file that the networks are of, where this package did not train them.
+    license: identifier of the weights' license on the Hugging Face Hub (default: that of the export that `run` is of).
 
   Raises:
     ConfigError: no such format, networks that it cannot express, or a directory that holds other things.
@@ -45,8 +53,9 @@ def write(run: Any, directory: pathlib.Path, *, format: str = 'safetensors', imp
   config, described = _public(run.config.to_dict()), workdir.describe_run(run.shape, run.num_classes, [])
   described['step'] = run.step
   if (run.directory / 'run.json').exists():
-    imported = imported or workdir.read(run.directory, 'run.json').get('imported')
-  described |= {} if imported is None else {'imported': imported}
+    said = workdir.read(run.directory, 'run.json')
+    imported, license = imported or said.get('imported'), license or said.get('license')
+  described |= {key: value for key, value in (('imported', imported), ('license', license)) if value is not None}
   _check_same(directory, config, run.step)
   files = write_format(run)
   evaluations = dict(_evaluations(run.directory, run.step))
@@ -65,10 +74,10 @@ def write(run: Any, directory: pathlib.Path, *, format: str = 'safetensors', imp
   players = [player for player, variables in run.variables.items() if variables is not None]
   card = model_card.write(
     config=config, step=run.step, shape=run.shape, num_classes=run.num_classes,
-    players=players, imported=imported, evaluations=list(evaluations.values()), has_picture=is_image,
-    files={path.name for path in directory.iterdir()},
+    players=players, imported=imported, license=license, evaluations=list(evaluations.values()),
+    has_picture=is_image, files={path.name for path in directory.iterdir()},
   )  # fmt: skip
-  (directory / 'README.md').write_text(card)
+  (directory / 'README.md').write_text(card, encoding='utf-8')
 
 
 def check_directory(directory: pathlib.Path) -> None:

@@ -9,12 +9,14 @@ import types
 import jax
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from huggingface_hub.utils import validate_repo_id
+from markdown_it import MarkdownIt
 from sklearn.neighbors import NearestNeighbors
 
 import dcgan_jax
 from configs import digits
-from dcgan_jax import build_model, cli, export, hub, images, tensors, workdir
+from dcgan_jax import build_model, cli, export, hub, images, model_card, tensors, workdir
 from dcgan_jax.data.digits import open_digits
 from dcgan_jax.errors import CheckpointError, ConfigError
 from dcgan_jax.run import Run
@@ -129,8 +131,9 @@ def test_the_card_says_data_recipe_metrics_with_protocol_and_misuse(run, tmp_pat
     export.write(run, tmp_path / 'export', format=name)
   card = (tmp_path / 'export' / 'README.md').read_text()
   for text in (
-    '# DCGAN, 16 x 16 x 1, unconditional', '`digits`, split `train`', '| `generator.widths` | (8, 4) |',
-    '| `fid_a` | 12.35 |', 'Protocol: samples 1000; reference digits; step 0', '## Intended use', '## Misuse',
+    '# DCGAN, 16 x 16 x 1, unconditional', '`digits`, split `train`', '| `generator.widths` | `(8, 4)` |',
+    '| `fid_a` | 12.35 |', 'Protocol: `samples` 1000; `reference` `digits`; `step` 0', '## Intended use', '## Misuse',
+    'No license is stated for these weights. Choose one', '- License: CC BY 4.0',
     'dcgan_jax.load(', 'generator.stablehlo', 'nz = 5, 3 layers each, with a bias in the last layer of G',
   ):  # fmt: skip
     assert text in card, text
@@ -143,6 +146,65 @@ def test_the_card_says_data_recipe_metrics_with_protocol_and_misuse(run, tmp_pat
   export.write(dcgan_jax.load(tmp_path / 'export'), tmp_path / 'export')
   export.write(dcgan_jax.load(tmp_path / 'export'), tmp_path / 'again')
   assert '| `fid_a` | 12.35 |' in (tmp_path / 'again' / 'README.md').read_text()
+
+
+EVIL = 'folder:/a\n\n# Owned\n[b](http://c.de) <script>d</script> http://e.fg ``h`i` | j \x1b[31m'
+
+
+def _tokens(markdown):
+  """Kinds of everything in a text, in order, in lines too."""
+  parse = MarkdownIt('commonmark').enable('table').parse
+  return [[part.type, *(child.type for child in part.children or ())] for part in parse(markdown)]
+
+
+def test_names_cannot_become_headings_links_or_html(run, tmp_path, monkeypatch):
+  cards = []
+  for name in ('folder:/a', EVIL):
+    source = tmp_path / str(len(cards))
+    (source / 'evaluations').mkdir(parents=True)
+    report = {name: 1.0, 'protocol': PROTOCOL | {'reference': name, name: 1}}
+    workdir.write(source / 'evaluations', 'a.json', report)
+    monkeypatch.setattr(run, 'directory', source)
+    monkeypatch.setitem(run.config.data, 'source', name)
+    export.write(run, source / 'export', license=name)
+    cards.append((source / 'export' / 'README.md').read_text())
+  plain, evil = cards
+  body = lambda card: card.split('\n---\n', 1)[1]
+  assert _tokens(body(evil)) == _tokens(body(plain))
+  assert '# Owned' in evil
+  assert '\x1b' not in evil
+  assert ModelCard(evil).data.license == EVIL
+
+
+def test_the_head_of_a_card_is_what_the_hub_reads(tmp_path):
+  export.write(_run(data__source='tfds:cifar10:3.0.2'), tmp_path, license='mit')
+  head = ModelCard((tmp_path / 'README.md').read_text()).data
+  assert (head.license, head.library_name, head.datasets) == ('mit', 'dcgan_jax', ['uoft-cs/cifar10'])
+  assert {'gan', 'jax'} <= set(head.tags)
+  # What is exported from it keeps its license.
+  export.write(dcgan_jax.load(tmp_path), tmp_path / 'again')
+  assert ModelCard((tmp_path / 'again' / 'README.md').read_text()).data.license == 'mit'
+
+
+@pytest.mark.parametrize(
+  ('source', 'words'),
+  [
+    ('tfds:fashion_mnist', '- License: MIT'),
+    ('tfds:lsun/bedroom:3.1.0', '- License: not stated'),
+    ('tfds:celeb_a', '- License: non-commercial research only'),
+    ('tfds:oxford_flowers102', 'A data set of TensorFlow Datasets that dcgan_jax has no license of'),
+    ('folder:/digits', 'say here what they show, where they are from and under which license'),
+  ],
+)
+def test_a_card_says_what_the_data_are(run, source, words):
+  config = run.config.to_dict()
+  config['data']['source'] = source
+  card = model_card.write(
+    config=config, step=1, shape=SHAPE, num_classes=None, players=['generator'], imported=None, license=None,
+    evaluations=[], has_picture=False, files=[],
+  )  # fmt: skip
+  assert words in card
+  assert ModelCard(card).data.license is None
 
 
 def test_a_directory_of_something_else_or_of_another_run_is_left_alone(run, exported, tmp_path):
@@ -328,6 +390,14 @@ def test_mistakes_are_one_line(arguments, message, exported, tmp_path, capsys):
   assert message in error
   assert error.count('\n') == 1
   assert not (tmp_path / 'x').exists()
+
+
+def test_the_card_of_the_shipped_export_is_what_the_program_writes(tmp_path):
+  directory = pathlib.Path(__file__).parent.parent / 'exports' / 'digits'
+  export.write(dcgan_jax.load(directory), tmp_path)
+  card = (directory / 'README.md').read_text()
+  assert card == (tmp_path / 'README.md').read_text()
+  assert ModelCard(card).data.license == 'apache-2.0'
 
 
 def test_the_shipped_export_is_small_and_draws_every_digit():

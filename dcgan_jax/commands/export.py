@@ -22,6 +22,11 @@ def export(argv: list[str]) -> None:
     help='; '.join(f'{name}: {what}' for name, what in _FORMATS.items()) + ' (%(default)s)',
   )  # fmt: skip
   parser.add_argument(
+    '--license',
+    metavar='ID',
+    help='license of the weights in the model card, such as apache-2.0 (default: none stated)',
+  )
+  parser.add_argument(
     '--push', metavar='USER/MODEL', help='then push DIR to the Hugging Face Hub (needs huggingface_hub)'
   )
   args = parser.parse_args(argv)
@@ -39,7 +44,7 @@ def export(argv: list[str]) -> None:
 
   exports.check_directory(args.to)
   restored = run.load(args.workdir, step=args.step)
-  exports.write(restored, args.to, format=args.format)
+  exports.write(restored, args.to, format=args.format, license=args.license)
   size = sum(path.stat().st_size for path in args.to.iterdir() if path.is_file())
   print(
     f'Step {restored.step} of {args.workdir} as {args.format}: {args.to} ({size / 1e6:.1f} MB), described in README.md'
