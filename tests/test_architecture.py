@@ -25,8 +25,8 @@ MAY_IMPORT = {
   'config_files': set(),
   'commands': {
     'applications', 'build', 'build_model', 'config_files', 'export', 'flags', 'hub', 'images', 'latents', 'metrics',
-    'model_card', 'parallel', 'plots', 'report', 'run', 'sample', 'state', 'tensors', 'torch_layout', 'validate',
-    'workdir',
+    'model_card', 'parallel', 'plots', 'report', 'run', 'sample', 'state', 'tables', 'tensors', 'torch_layout',
+    'validate', 'workdir',
   },
   'data': {'images'},
   'errors': set(),
@@ -52,6 +52,7 @@ MAY_IMPORT = {
   'sample': {'images', 'latents'},
   'state': set(),
   'step': {'parallel', 'state'},
+  'tables': set(),
   'templates': set(),
   'tensors': set(),
   'torch_layout': {'validate'},
@@ -64,7 +65,7 @@ ONE_IMPORTER = {
   'PIL': 'images', 'matplotlib': 'plots', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
   'tensorflow_datasets': 'data.tfds', 'safetensors': 'tensors', 'huggingface_hub': 'hub',
   'pooch': 'metrics.inception_weights', 'platformdirs': 'workdir', 'imageio_ffmpeg': 'images',
-  'jinja2': 'templates', 'markupsafe': 'templates',
+  'jinja2': 'templates', 'markupsafe': 'templates', 'rich': 'tables',
 }  # fmt: skip
 
 

@@ -79,19 +79,17 @@ def compare(
   return Comparison(**{k: tuple(v) for k, v in accuracies.items()}, num_real=len(train[1]), num_samples=num_samples)
 
 
-def table(result: Comparison) -> str:
-  """The comparison as Markdown: mean and range over the seeds."""
-  rows = {
+def table(result: Comparison) -> tuple[list[str], list[list[str]]]:
+  """The comparison as the titles of columns and rows of text: mean and range over the seeds."""
+  sets = {
     f'{result.num_real:,} real': result.real,
     f'{result.num_real:,} real and {result.num_samples:,} samples': result.both,
     f'{result.num_samples:,} samples': result.samples,
   }
-  lines = ['| trained on | accuracy, % | lowest to highest of the seeds |', '|---|---|---|']
-  lines += [
-    f'| {name} | {100 * np.mean(values):.1f} | {100 * min(values):.1f} to {100 * max(values):.1f} |'
-    for name, values in rows.items()
+  return ['trained on', 'accuracy, %', 'lowest to highest of the seeds'], [
+    [name, f'{100 * np.mean(values):.1f}', f'{100 * min(values):.1f} to {100 * max(values):.1f}']
+    for name, values in sets.items()
   ]
-  return '\n'.join(lines)
 
 
 def _balanced(first, second):

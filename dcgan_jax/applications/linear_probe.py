@@ -292,26 +292,6 @@ def run_probe(
   }
 
 
-def table(result: Mapping[str, Any]) -> str:
-  """The result of `run_probe` as text."""
-  few = result['labels_per_class']
-  width = max(len('features'), *map(len, result['features']))
-  head = f'{"features":<{width}}   number   cost   accuracy'
-  lines = [f'{head}  {few} labels per class, {result["draws"]} draws' if few else head]
-  for name, row in result['features'].items():
-    cells = [f'{name:<{width}}', f'{row["num_features"]:>7,}', f'{row["cost"]:>5g}', f'{100 * row["accuracy"]:>7.1f} %']
-    if few:
-      cells.append(f'{100 * row["few_labels"]["mean"]:.1f} +- {100 * row["few_labels"]["deviation"]:.1f} %')
-    lines.append('  '.join(cells))
-  # Two standard errors of the difference of two shares near one half, as if drawn independently.
-  noise = 100 * 2 * np.sqrt(2 * 0.25 / result['num_test'])
-  return '\n'.join(lines) + (
-    f'\nLinear L2-SVM on {result["num_train"]:,} training examples, {result["num_validation"]:,} of which chose the '
-    f'cost; {result["num_test"]:,} test examples; seed {result["seed"]}.\nAlways guessing the largest class: '
-    f'{100 * result["largest_class"]:.1f} %. Differences below {noise:.1f} % may be chance.'
-  )
-
-
 def _check(train_features, train_labels, test_features, test_labels) -> None:
   for name, x, labels in (('training', train_features, train_labels), ('test', test_features, test_labels)):
     if x.ndim != 2 or labels.shape != x.shape[:1] or not len(labels):

@@ -15,7 +15,7 @@ def anomaly(argv: list[str]) -> None:
   the distance to the training images in the discriminator's features."""
   args = _parse(argv)
   flags.prepare_libraries()
-  from dcgan_jax import images, run, sample
+  from dcgan_jax import images, run, sample, tables
   from dcgan_jax.applications import anomaly as anomalies
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
@@ -46,9 +46,8 @@ def anomaly(argv: list[str]) -> None:
   else:
     methods = dict(zip(_TITLES[args.score], columns, strict=True))
     methods |= anomalies.baselines(normal, examples, k=args.neighbours)
-    print(f'AUROC, {title}')
-    for name, scores in methods.items():
-      print(f'{name:<28}{anomalies.auroc(scores, anomalous):.3f}')
+    rows = [(name, f'{anomalies.auroc(scores, anomalous):.3f}') for name, scores in methods.items()]
+    tables.show(['score', 'AUROC'], rows, title=f'AUROC, {title}')
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     # The nearest training images are real, too.

@@ -22,7 +22,7 @@ def augmentation(argv: list[str]) -> None:
     raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
 
   flags.prepare_libraries()
-  from dcgan_jax import run
+  from dcgan_jax import run, tables
   from dcgan_jax.applications import data_augmentation
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
@@ -34,7 +34,7 @@ def augmentation(argv: list[str]) -> None:
     seeds=range(args.seeds),
     report=lambda line: print(line, file=sys.stderr, flush=True),
   )
-  print(data_augmentation.table(result))
+  tables.show(*data_augmentation.table(result))
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(

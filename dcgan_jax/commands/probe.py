@@ -1,7 +1,10 @@
 import functools
 import json
+import math
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from dcgan_jax import flags
 from dcgan_jax.errors import ConfigError
@@ -29,7 +32,7 @@ def probe(argv: list[str]) -> None:
     raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
 
   flags.prepare_libraries()
-  from dcgan_jax import run
+  from dcgan_jax import run, tables
   from dcgan_jax.applications import linear_probe
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
@@ -44,8 +47,34 @@ def probe(argv: list[str]) -> None:
     features, *train, *test, labels_per_class=args.labels_per_class, draws=args.draws, seed=args.seed,
     report=functools.partial(print, file=sys.stderr, flush=True),
   )  # fmt: skip
-  print(linear_probe.table(result))
+  tables.show(*table(result))
+  print(protocol(result))
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result | {'workdir': str(args.workdir), 'step': restored.step}, indent=2) + '\n')
     print(f'All numbers: {args.out}')
+
+
+def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+  """The result of `linear_probe.run_probe` as the titles of columns and rows of text."""
+  few = result['labels_per_class']
+  head = ['features', 'number', 'cost', 'accuracy']
+  head += [f'{few} labels per class, {result["draws"]} draws'] if few else []
+  rows = []
+  for name, row in result['features'].items():
+    cells = [name, f'{row["num_features"]:,}', f'{row["cost"]:g}', f'{100 * row["accuracy"]:.1f} %']
+    if few:
+      cells.append(f'{100 * row["few_labels"]["mean"]:.1f} +- {100 * row["few_labels"]["deviation"]:.1f} %')
+    rows.append(cells)
+  return head, rows
+
+
+def protocol(result: Mapping[str, Any]) -> str:
+  """How the result of `linear_probe.run_probe` was measured, and which of its differences may be chance."""
+  # Two standard errors of the difference of two shares near one half, as if drawn independently.
+  noise = 100 * 2 * math.sqrt(2 * 0.25 / result['num_test'])
+  return (
+    f'Linear L2-SVM on {result["num_train"]:,} training examples, {result["num_validation"]:,} of which chose the '
+    f'cost; {result["num_test"]:,} test examples; seed {result["seed"]}.\nAlways guessing the largest class: '
+    f'{100 * result["largest_class"]:.1f} %. Differences below {noise:.1f} % may be chance.'
+  )
