@@ -4,6 +4,7 @@ Law: pmap is the outermost transform, and the state has ordinary shapes everywhe
 same on every device.
 """
 
+import functools
 import os
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dcgan_jax.errors import ConfigError
+from dcgan_jax.errors import ConfigError, look_up
 
 AXIS = 'devices'
 
@@ -80,6 +81,17 @@ def average_over_devices(tree: Any) -> Any:
   return lax.pmean(tree, AXIS)
 
 
+def own_copy(params: Any) -> Any:
+  """Parameters to differentiate with respect to, so that gradients are those of this device's examples alone.
+
+  pmap's gradients always are; shard_map would add them over all devices, since all hold the same parameters.
+  """
+  if AXIS not in jax.sharding.get_abstract_mesh().manual_axes:
+    return params
+  # JAX 0.7 has pvary, and later versions pcast in its place.
+  return lax.pcast(params, AXIS, to='varying') if hasattr(lax, 'pcast') else lax.pvary(params, AXIS)
+
+
 def gather_from_devices(x: jax.Array) -> jax.Array:
   """The whole batch [B, ...] in the order of its examples, of which this device has x [b, ...]."""
   return lax.all_gather(x, AXIS, tiled=True)
@@ -92,7 +104,11 @@ def global_example_indices(examples_per_device: int) -> jax.Array:
 
 def sharding(devices: list[jax.Device]) -> NamedSharding:
   """The same value on each of these devices."""
-  return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+  return NamedSharding(_mesh(devices), PartitionSpec())
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
+  return Mesh(np.array(devices), (AXIS,))
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
@@ -119,7 +135,12 @@ def memory_of(device: jax.Device) -> int:
 
 
 def compile_update(
-  train_step: Callable, gather: Callable, *, steps_per_call: int, devices: list[jax.Device]
+  train_step: Callable,
+  gather: Callable,
+  *,
+  steps_per_call: int,
+  devices: list[jax.Device],
+  transform: str | None = None,
 ) -> Callable:
   """Makes the update: several training steps on all devices in one compiled call.
 
@@ -128,13 +149,14 @@ def compile_update(
     gather: (data, row) -> batch, what the feeder of the data says.
     steps_per_call: K, the most steps of one call.
     devices: those to run on, of all processes.
+    transform: 'pmap', or 'shard_map', which runs in one process and refuses, as it is traced, an output that may differ
+      from device to device. By default the environment variable DCGAN_JAX_TRANSFORM, or else pmap.
 
   Returns:
     update(state, rows, steps, data, key) -> (state, scalars): `rows` as the feeder's block, leaves [K, B, ...] with
     this process's share of the batch, of which the first `steps` are used; the returned scalars are [K], of which the
     first `steps` count. State, data and key are on this process's devices; the state is donated.
   """
-  here = sum(device.process_index == jax.process_index() for device in devices)
 
   def block(state, rows, shared):
     def one(i, carry):
@@ -150,15 +172,34 @@ def compile_update(
     # is due, runs the very same program, so nothing compiles twice and a resumed run stays equal bit for bit.
     return lax.fori_loop(0, shared['steps'], one, (state, scalars))
 
-  mapped = jax.pmap(block, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices)
+  transform = transform or os.environ.get('DCGAN_JAX_TRANSFORM', 'pmap')
+  mapped, split = look_up(_TRANSFORMS, transform, 'DCGAN_JAX_TRANSFORM')(block, devices)
 
   def update(state, rows, steps, data, key):
-    rows = jax.tree.map(lambda leaf: _split_batch(leaf, here), rows)
-    return mapped(state, rows, {'data': data, 'key': key, 'steps': np.int32(steps)})
+    return mapped(state, jax.tree.map(split, rows), {'data': data, 'key': key, 'steps': np.int32(steps)})
 
-  # For tests and benchmarks, which read the program: rows as they are split, [devices, K, B / devices, ...].
+  # For tests and benchmarks, which read the program: rows as they are split, pmap's [devices, K, B / devices, ...].
   update.lower = mapped.lower
   return update
+
+
+def _pmap(block: Callable, devices: list[jax.Device]) -> tuple[Callable, Callable]:
+  """The compiled block of steps, and how rows [K, B, ...] are split for it."""
+  here = sum(device.process_index == jax.process_index() for device in devices)
+  mapped = jax.pmap(block, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices)
+  return mapped, functools.partial(_split_batch, devices=here)
+
+
+def _shard_map(block: Callable, devices: list[jax.Device]) -> tuple[Callable, Callable]:
+  """As `_pmap`, by the transform that JAX advises; it splits rows [K, B, ...] itself."""
+  if jax.process_count() > 1:
+    raise ConfigError('DCGAN_JAX_TRANSFORM=shard_map works in one process; leave it out where several train together')
+  same, split = PartitionSpec(), PartitionSpec(None, AXIS)
+  mapped = jax.shard_map(block, mesh=_mesh(devices), in_specs=(same, split, same), out_specs=same)
+  return jax.jit(mapped, donate_argnums=0), lambda leaf: leaf
+
+
+_TRANSFORMS = {'pmap': _pmap, 'shard_map': _shard_map}
 
 
 def compile_map(function: Callable, *, devices: list[jax.Device]) -> Callable:

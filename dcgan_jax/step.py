@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from dcgan_jax.parallel import average_over_devices, global_example_indices
+from dcgan_jax.parallel import average_over_devices, global_example_indices, own_copy
 from dcgan_jax.state import GANState, NetworkState
 
 
@@ -99,7 +99,7 @@ def train_step(state: GANState, batch: dict, key: jax.Array, *, game: Game) -> t
       scalars = {'loss': loss, 'real_logits': on_real.logits.mean(), 'fake_logits': on_fake.logits.mean()}
       return loss + penalty, (network.batch_stats, scalars | {'penalty': penalty})
 
-    results = jax.grad(discriminator_loss, has_aux=True)(discriminator.params)
+    results = jax.grad(discriminator_loss, has_aux=True)(own_copy(discriminator.params))
     gradients, (batch_stats, scalars) = average_over_devices(results)
     return discriminator.apply_gradients(grads=gradients, batch_stats=batch_stats), (fakes, scalars)
 
@@ -187,7 +187,7 @@ def draw_fakes(generator: NetworkState, z: jax.Array, labels: jax.Array | None) 
     images, updated = generator.apply_fn(variables, z, labels, train=True, mutable=['batch_stats'])
     return images, updated.get('batch_stats', {})
 
-  images, pullback, batch_stats = jax.vjp(generate, generator.params, has_aux=True)
+  images, pullback, batch_stats = jax.vjp(generate, own_copy(generator.params), has_aux=True)
   return Fakes(images, batch_stats, pullback)
 
 

@@ -4,6 +4,8 @@ import ast
 import functools
 import pathlib
 
+import pytest
+
 PACKAGE = pathlib.Path(__file__).parent.parent / 'dcgan_jax'
 FILES = sorted(PACKAGE.rglob('*.py'))
 # What each module or room may import of the package, besides errors and its own room.
@@ -101,8 +103,9 @@ def test_a_library_is_imported_by_one_module():
     assert importers == {module}, library
 
 
-def test_pmap_is_said_in_one_file():
-  users = {_name(path) for path in FILES for node in _nodes(path) if _is(node, 'pmap')}
+@pytest.mark.parametrize('transform', ['pmap', 'shard_map'])
+def test_a_transform_over_devices_is_said_in_one_file(transform):
+  users = {_name(path) for path in FILES for node in _nodes(path) if _is(node, transform)}
   assert users == {'parallel'}
 
 

@@ -9,11 +9,31 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dcgan_jax import parallel, step
+from configs import cifar10
+from dcgan_jax import build_game, build_model, parallel, step
 from dcgan_jax.errors import ConfigError
 
 STEPS = 7
 STEPS_PER_CALL = 3
+# Between them, every use of another device's values that a config can ask for.
+COLLECTIVE = {
+  'in losses and layers': {
+    'loss': 'relativistic_average',
+    'tricks.feature_matching': 1.0,
+    'tricks.minibatch': 'discrimination',
+    'tricks.discriminator_turns': 2,
+    'generator.normalization': 'virtual_batch',
+  },
+  'in penalties and labels': {
+    'tricks.dragan': 10.0,
+    'tricks.penalty_every': 2,
+    'tricks.spectral_norm': ('discriminator',),
+    'tricks.generator_labels': 'conditional_batch',
+    'tricks.discriminator_labels': 'projection',
+    'tricks.generator_batches': 2,
+    'discriminator.normalization': 'none',
+  },
+}
 
 
 def row_itself(data, row):
@@ -29,14 +49,14 @@ def examples():
 
 @pytest.fixture(scope='module')
 def compiled(tiny_game):
-  """(number of devices, steps_per_call) -> (update, devices), compiled once each."""
+  """(number of devices, steps_per_call, transform) -> (update, devices), compiled once each."""
 
   @functools.cache
-  def compile_once(number, steps_per_call):
+  def compile_once(number, steps_per_call, transform=None):
     devices = jax.devices()[:number]
     train_step = functools.partial(step.train_step, game=tiny_game)
-    gather = lambda data, row: {'images': row['images']}
-    return parallel.compile_update(train_step, gather, steps_per_call=steps_per_call, devices=devices), devices
+    options = {'steps_per_call': steps_per_call, 'devices': devices, 'transform': transform}
+    return parallel.compile_update(train_step, row_itself, **options), devices
 
   return compile_once
 
@@ -45,8 +65,8 @@ def compiled(tiny_game):
 def train(compiled, examples, tiny_state, key):
   """(number of devices, counts) -> (state, scalars) after calls of so many steps each."""
 
-  def run(number, counts, steps_per_call=STEPS_PER_CALL):
-    update, devices = compiled(number, steps_per_call)
+  def run(number, counts, steps_per_call=STEPS_PER_CALL, **transform):
+    update, devices = compiled(number, steps_per_call, **transform)
     state = parallel.replicate(jax.tree.map(jnp.copy, tiny_state), devices)
     replicated_key, first, scalars = parallel.replicate(key, devices), 0, []
     for count in counts:
@@ -60,11 +80,16 @@ def train(compiled, examples, tiny_state, key):
   return run
 
 
+@pytest.fixture(scope='module')
+def on_one_device(train):
+  return train(1, [3, 3])
+
+
 # Networks this small agree to rounding. In larger ones some activation lies so near zero that rounding decides whether
 # its ReLU is on, and the parameters of two runs then part by more than rounding, with nothing wrong.
 @pytest.mark.parametrize('number', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 8))])
-def test_any_number_of_devices_trains_the_same_networks(number, train):
-  (one, one_scalars), (several, scalars) = (train(devices, [3, 3]) for devices in (1, number))
+def test_any_number_of_devices_trains_the_same_networks(number, train, on_one_device):
+  (one, one_scalars), (several, scalars) = on_one_device, train(number, [3, 3])
   for player in ('generator', 'discriminator'):
     ours, theirs = (getattr(state, player) for state in (several, one))
     # Six steps have moved parameters by about 0.01.
@@ -118,6 +143,77 @@ def test_each_device_gets_its_consecutive_part_of_the_batch():
   update = parallel.compile_update(fake_step, row_itself, **options)
   _, scalars = update(jnp.zeros(()), np.arange(8).reshape(1, 8), 1, {}, jnp.zeros(()))
   assert scalars['misplaced'] == 0
+
+
+def test_shard_map_equals_pmap_bit_for_bit_on_one_device(train, on_one_device):
+  jax.tree.map(assert_array_equal, train(1, [3, 3], transform='shard_map'), on_one_device)
+
+
+@pytest.mark.slow
+def test_shard_map_equals_pmap_to_rounding_on_four_devices(train):
+  """Not bit for bit: it adds the gradients of batch statistics over devices at another place of the backward pass."""
+  close = functools.partial(assert_allclose, rtol=0.0, atol=1e-6)
+  jax.tree.map(close, train(4, [3, 1], transform='shard_map'), train(4, [3, 1]))
+
+
+@pytest.fixture(scope='module')
+def play():
+  """(name in COLLECTIVE, transform) -> () -> (state, scalars) of two steps on four devices."""
+
+  def prepare(name, transform):
+    config, size = cifar10.reference(), 8
+    small = {'generator.widths': (8, 4), 'discriminator.widths': (4, 8), 'generator.latent_size': 5}
+    # Plain gradient descent: Adam's first step is a sign, which rounding turns where a gradient is nearly zero.
+    small |= {f'{player}.optimizer.name': 'sgd' for player in ('generator', 'discriminator')}
+    config.unlock().update_from_flattened_dict(small | {'initialization': 'keras'} | COLLECTIVE[name])
+    model = build_model.build_model(config, (8, 8, 3), 3)
+    train_step = functools.partial(step.train_step, game=build_game.build_game(config, model))
+    options = {'steps_per_call': 2, 'devices': jax.devices()[:4], 'transform': transform}
+    update, size = parallel.compile_update(train_step, row_itself, **options), size * config.tricks.discriminator_turns
+    images = np.random.default_rng(0).integers(0, 256, (2, size, 8, 8, 3), np.uint8)
+    rows = {'images': images, 'labels': np.arange(2 * size, dtype=np.int32).reshape(2, size) % 3}
+    return lambda: update(jax.jit(model.create)(jax.random.key(0)), rows, 2, {}, jax.random.key(1))
+
+  return prepare
+
+
+@pytest.mark.parametrize('name', COLLECTIVE)
+def test_shard_map_finds_nothing_that_differs_between_devices(name, play):
+  _, scalars = jax.eval_shape(play(name, 'shard_map'))
+  assert scalars['generator/loss'].shape == (2,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', COLLECTIVE)
+def test_every_collective_does_the_same_in_shard_map_as_in_pmap(name, play):
+  pmapped, mapped = (jax.tree.leaves(play(name, transform)()) for transform in ('pmap', 'shard_map'))
+  # The leaves alone: reference latents of virtual batch normalization are another array in each network.
+  for ours, theirs in zip(mapped, pmapped, strict=True):
+    assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_scalar_that_was_not_averaged_is_refused_by_shard_map_and_is_device_0s_in_pmap(tiny_game):
+  def careless_step(state, batch, key):
+    return state, {'mean': batch.mean()}
+
+  arguments = jnp.zeros(()), np.arange(8.0, dtype=np.float32).reshape(1, 8), 1, {}, jnp.zeros(())
+  options = {'steps_per_call': 1, 'devices': jax.devices()[:4]}
+  _, scalars = parallel.compile_update(careless_step, row_itself, transform='pmap', **options)(*arguments)
+  assert scalars['mean'] == 0.5
+  with pytest.raises(TypeError, match='carry input and carry output must have equal types'):
+    parallel.compile_update(careless_step, row_itself, transform='shard_map', **options)(*arguments)
+
+
+def test_a_step_that_averages_nothing_is_refused_by_shard_map(play, monkeypatch):
+  monkeypatch.setattr(step, 'average_over_devices', lambda tree: tree)
+  with pytest.raises(TypeError, match='carry input and carry output must have equal types'):
+    jax.eval_shape(play('in penalties and labels', 'shard_map'))
+
+
+def test_the_transform_of_a_whole_run_is_an_environment_variable(monkeypatch):
+  monkeypatch.setenv('DCGAN_JAX_TRANSFORM', 'shardmap')
+  with pytest.raises(ConfigError, match=r"Unknown DCGAN_JAX_TRANSFORM 'shardmap'; known: pmap, shard_map"):
+    parallel.compile_update(None, row_itself, steps_per_call=1, devices=jax.devices())
 
 
 @pytest.mark.parametrize(

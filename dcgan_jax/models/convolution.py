@@ -121,8 +121,10 @@ def _convolve_transposed_on_cpu(x, kernel, *, stride):
   output = jax.ShapeDtypeStruct((x.shape[0], *(n * stride for n in x.shape[1:-1]), kernel.shape[-2]), x.dtype)
   if winograd.suits(output, kernel, stride=stride):
     return winograd.convolve_adjoint(x, kernel, stride=stride)
-  fold = jax.linear_transpose(functools.partial(_columns, kernel_size=kernel.shape[0], stride=stride), output)
-  return fold(x @ _kernel_matrix(kernel, stride=stride).T)[0]
+  columns = x @ _kernel_matrix(kernel, stride=stride).T
+  # Zeros, not a shape alone: where shard_map checks which values differ between devices, they are as the columns are.
+  like = jnp.zeros_like(columns, shape=output.shape)
+  return jax.linear_transpose(functools.partial(_columns, kernel_size=kernel.shape[0], stride=stride), like)(columns)[0]
 
 
 def _columns(x, *, kernel_size, stride):

@@ -78,6 +78,6 @@ def _closeness(points: jax.Array, others: jax.Array) -> jax.Array:
     own, other = coordinates
     return distances + jnp.abs(own[:, None] - other[None]), None
 
-  start = jnp.zeros((len(points), *others.shape[:-1]))
+  start = jnp.zeros_like(points, shape=(len(points), *others.shape[:-1]))
   distances, _ = jax.lax.scan(add, start, (jnp.moveaxis(points, -1, 0), jnp.moveaxis(others, -1, 0)))
   return jnp.exp(-distances).sum(axis=1)

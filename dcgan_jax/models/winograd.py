@@ -124,10 +124,12 @@ def convolve_adjoint(y: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Arr
   batch, *_, features = y.shape
   inputs = functools.partial(_input_points, form=form)
   outputs = functools.partial(_outputs, form=form, batch=batch, tiles=tiles)
-  products = jax.ShapeDtypeStruct((form.points ** len(tiles), batch * math.prod(tiles), features), dtype)
-  x = jax.ShapeDtypeStruct((batch, *(n * TILE * stride for n in tiles), kernel.shape[-2]), dtype)
-  (points,) = jax.linear_transpose(outputs, products)(_resize(y, [n * TILE for n in tiles]))
+  y = _resize(y, [n * TILE for n in tiles])
+  # Zeros, not a shape alone: where shard_map checks which values differ between devices, they are as y is.
+  products = jnp.zeros_like(y, dtype, shape=(form.points ** len(tiles), batch * math.prod(tiles), features))
+  (points,) = jax.linear_transpose(outputs, products)(y)
   points = points @ _kernel_points(kernel, form).swapaxes(1, 2)
+  x = jnp.zeros_like(points, shape=(batch, *(n * TILE * stride for n in tiles), kernel.shape[-2]))
   return _resize(jax.linear_transpose(inputs, x)(points)[0], sizes)
 
 

@@ -104,7 +104,7 @@ def weighted(terms: Sequence[tuple[float, Term]], *, every: int) -> Callable:
     return lax.cond(
       step % every == 0,
       lambda: every * always(keys, step, critic, real, fake),
-      lambda: none(keys, step, critic, real, fake),
+      lambda: jnp.zeros_like(real, jnp.float32, shape=keys.shape),
     )
 
   return always if every == 1 else lazy
