@@ -19,6 +19,7 @@ usage: launch.py [command] [flags]
 """
 
 import errno
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -58,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command; returns the exit code: 2 for a user's mistake, 1 for a run that diverged, 130 or 143 for
   one that a signal stopped."""
   argv = list(sys.argv[1:] if argv is None else argv)
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(
+      stream, io.TextIOWrapper
+    ):  # A path in a message may hold what the stream's encoding has no bytes for.
+      stream.reconfigure(errors='backslashreplace')
   try:
     if argv and argv[0] in ('-h', '--help'):
       print(__doc__.split('\n', 2)[2].strip())

@@ -329,15 +329,15 @@ def _open_lines(path: pathlib.Path, step: int) -> TextIO:
   """Opens a file of JSON lines for a run at `step`; later lines, which a killed run left behind, are dropped."""
   kept = [line for line in read_lines(path) if line['step'] <= step]
   part = path.with_name(f'.{path.name}.part')
-  part.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+  part.write_text(''.join(json.dumps(line) + '\n' for line in kept), encoding='utf-8')
   part.replace(path)
-  return path.open('a')
+  return path.open('a', encoding='utf-8')
 
 
 def read_lines(path: pathlib.Path) -> list[dict]:
   """The whole lines of a file of JSON lines; a torn last one is left out."""
   lines = []
-  for line in path.read_text().splitlines() if path.exists() else []:
+  for line in path.read_text(encoding='utf-8').splitlines() if path.exists() else []:
     try:
       lines.append(json.loads(line))
     except ValueError:

@@ -6,6 +6,7 @@ same on every device.
 
 import functools
 import os
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -129,9 +130,14 @@ def check_batch_size(batch_size: int, devices: list[jax.Device]) -> None:
 
 
 def memory_of(device: jax.Device) -> int:
-  """Bytes that a device may fill; a CPU's are those of the machine."""
-  statistics = device.memory_stats() or {}
-  return statistics.get('bytes_limit') or os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  """Bytes that a device may fill; a CPU's are those of the machine, and where the system does not tell, no limit."""
+  limit = (device.memory_stats() or {}).get('bytes_limit')
+  if limit:
+    return limit
+  try:
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  except (AttributeError, ValueError):  # Windows has no sysconf, and other systems other names.
+    return sys.maxsize
 
 
 def compile_update(

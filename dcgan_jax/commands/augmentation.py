@@ -37,7 +37,6 @@ def augmentation(argv: list[str]) -> None:
   tables.show(*data_augmentation.table(result))
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(
-      json.dumps(result._asdict() | {'command': f'launch.py augmentation {" ".join(argv)}'}, indent=2)
-    )
+    numbers = result._asdict() | {'command': f'launch.py augmentation {" ".join(argv)}'}
+    args.out.write_text(json.dumps(numbers, indent=2), encoding='utf-8')
     print(f'All numbers: {args.out}')

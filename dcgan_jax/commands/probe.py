@@ -51,7 +51,8 @@ def probe(argv: list[str]) -> None:
   print(protocol(result))
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result | {'workdir': str(args.workdir), 'step': restored.step}, indent=2) + '\n')
+    numbers = result | {'workdir': str(args.workdir), 'step': restored.step}
+    args.out.write_text(json.dumps(numbers, indent=2) + '\n', encoding='utf-8')
     print(f'All numbers: {args.out}')
 
 

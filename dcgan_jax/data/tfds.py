@@ -168,6 +168,8 @@ def _package(error: ImportError) -> str:
   # TFDS raises some of these anew with a longer text and without the name.
   named = re.search("No module named '([^'.]+)", str(error))
   package = error.name or (named[1] if named else 'tensorflow')
+  if package.startswith('array_record') and sys.platform == 'win32':
+    return 'the package array_record, which there is none of for Windows: use WSL, or folder:PATH or npz:PATH'
   return f'the package {package}: {_EXTRA if package == "tensorflow" else f"pip install {package}"}'
 
 
