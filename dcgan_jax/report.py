@@ -136,7 +136,7 @@ def read_evaluations(directory: pathlib.Path) -> tuple[list[Evaluation], list[st
   read, unreadable = [], []
   for path in sorted(directory.glob('*.json'), reverse=True):
     try:
-      metrics = json.loads(path.read_text())
+      metrics = json.loads(path.read_text(encoding='utf-8'))
       protocol = dict(metrics.pop('protocol'))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
       unreadable.append(path.name)

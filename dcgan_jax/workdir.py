@@ -56,7 +56,7 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
       f'No run in {workdir} ({name} is missing); train one: launch.py --config FILE --workdir {workdir}'
     )
   try:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
     raise CheckpointError(f'{path} is not JSON ({error}); copy it from another run with the same config') from error
   if not isinstance(content, dict):
@@ -67,7 +67,7 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
 def write(workdir: pathlib.Path, name: str, content: Mapping[str, Any]) -> None:
   """Writes config.json or run.json; the file appears whole or not at all."""
   part = workdir / f'.{name}.part'
-  part.write_text(json.dumps(content, indent=2) + '\n')
+  part.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
   part.replace(workdir / name)
 
 
@@ -108,7 +108,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
 
 def _who(holder: pathlib.Path) -> str:
   try:
-    return 'process {process} on {host} (since {since})'.format_map(json.loads(holder.read_text()))
+    return 'process {process} on {host} (since {since})'.format_map(json.loads(holder.read_text(encoding='utf-8')))
   except (OSError, ValueError, KeyError, TypeError):
     return 'another process'
 

@@ -24,7 +24,6 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'dcgan_jax'
 TREES = {path: ast.parse(path.read_text(encoding='utf-8')) for path in PACKAGE.rglob('*.py')}
 # Asked for where its absence is handled.
 HANDLED = {('parallel', 'os.sysconf')}
-NOT_YET = {'page.py', 'report.py', 'workdir.py'}
 # Functions called `open` that open no text.
 OTHER_OPENS = ('Image.open', 'archive.open', 'tarfile.open')
 on_other_systems = pytest.mark.skipif(os.name == 'nt', reason='C: is a drive there, and no name of a file')
@@ -55,7 +54,7 @@ def test_text_files_are_read_and_written_with_an_encoding():
     for node in ast.walk(tree):
       if isinstance(node, ast.Call) and _opens_text(node) and 'encoding' not in {word.arg for word in node.keywords}:
         without.append((path.name, node.lineno, ast.unparse(node)))
-  assert [call for call in without if call[0] not in NOT_YET] == []
+  assert without == []
 
 
 def _opens_text(call):

@@ -26,6 +26,9 @@ nbclient.NotebookClient(notebook, timeout=400).execute()
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
+  """The wheel that WHEEL names, so that what is released is what was tested, or one built here."""
+  if 'WHEEL' in os.environ:
+    return pathlib.Path(os.environ['WHEEL'])
   directory = tmp_path_factory.mktemp('wheel')
   build = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--wheel-dir', directory, ROOT]
   subprocess.run(build, check=True)
