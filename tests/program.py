@@ -15,7 +15,7 @@ TINY = [
 ]  # fmt: skip
 
 
-def start(*arguments, devices=1, code=None, **variables):
+def start(*arguments, devices=1, code=None, cwd=ROOT, **variables):
   """Starts launch.py, or Python code in its place."""
   flags = f'--xla_force_host_platform_device_count={devices}'
   environment = {**os.environ, 'XLA_FLAGS': flags, **variables}
@@ -24,11 +24,11 @@ def start(*arguments, devices=1, code=None, **variables):
   program = [str(ROOT / 'launch.py')] if code is None else ['-c', code]
   command = [sys.executable, *program, *map(str, arguments)]
   pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
-  return subprocess.Popen(command, env=environment, cwd=ROOT, **pipes)
+  return subprocess.Popen(command, env=environment, cwd=cwd, **pipes)
 
 
-def launch(*arguments, devices=1, check=True, **variables):
-  process = start(*arguments, devices=devices, **variables)
+def launch(*arguments, devices=1, check=True, cwd=ROOT, **variables):
+  process = start(*arguments, devices=devices, cwd=cwd, **variables)
   output, error = process.communicate(timeout=HANGS)
   assert not check or process.returncode == 0, error
   return subprocess.CompletedProcess(process.args, process.returncode, output, error)
