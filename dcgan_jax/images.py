@@ -214,7 +214,7 @@ def find_ffmpeg() -> str:
     ConfigError: there is neither.
   """
   with contextlib.suppress(ImportError, RuntimeError):  # RuntimeError: a wheel without a program for this platform.
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # pyright: ignore
 
     return imageio_ffmpeg.get_ffmpeg_exe()
   found = shutil.which('ffmpeg')

@@ -90,7 +90,7 @@ def own_copy(params: Any) -> Any:
   if AXIS not in jax.sharding.get_abstract_mesh().manual_axes:
     return params
   # JAX 0.7 has pvary, and later versions pcast in its place.
-  return lax.pcast(params, AXIS, to='varying') if hasattr(lax, 'pcast') else lax.pvary(params, AXIS)
+  return lax.pcast(params, AXIS, to='varying') if hasattr(lax, 'pcast') else lax.pvary(params, AXIS)  # pyright: ignore
 
 
 def gather_from_devices(x: jax.Array) -> jax.Array:

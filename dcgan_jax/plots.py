@@ -4,8 +4,6 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 
-from dcgan_jax.errors import ConfigError
-
 NUM_COLOURS = 4
 MAX_POINTS = 1000
 _LONGEST_LABEL = 40  # Letters that fit beside each other.
@@ -24,16 +22,6 @@ _STYLE = {
   'lines.solid_capstyle': 'round', 'svg.fonttype': 'none', 'text.color': _INK, 'text.parse_math': False,
   'xtick.color': _LINE, 'xtick.labelcolor': _INK, 'ytick.color': _LINE, 'ytick.labelcolor': _INK,
 }  # fmt: skip
-
-
-def check_installed() -> None:
-  """Raises ConfigError where matplotlib, an optional dependency, is missing."""
-  try:
-    import matplotlib  # noqa: F401
-  except ImportError as error:
-    raise ConfigError(
-      "The curves of a report are drawn by matplotlib, which is missing; pip install 'dcgan-jax[report]'"
-    ) from error
 
 
 def line_chart(

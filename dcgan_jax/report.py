@@ -88,7 +88,6 @@ def render(directory: pathlib.Path, *, step: int | None, walk: Sequence[np.ndarr
 
   Raises:
     CheckpointError: there is no run.
-    ConfigError: matplotlib is missing.
   """
   config = workdir.read(directory, 'config.json')
   described, problem = {}, ''

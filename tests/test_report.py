@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 
 import jax
@@ -218,12 +217,6 @@ def test_a_mistake_is_one_line(tmp_path, capsys, arguments, message):
   error = capsys.readouterr().err
   assert message in error
   assert error.count('\n') == 1
-
-
-def test_without_matplotlib_it_says_what_to_install(run, capsys, monkeypatch):
-  monkeypatch.setitem(sys.modules, 'matplotlib', None)
-  assert cli.main(['report', '--workdir', str(run)]) == 2
-  assert capsys.readouterr().err.endswith("which is missing; pip install 'dcgan-jax[report]'\n")
 
 
 @pytest.mark.parametrize('labels', [('none', 'none'), ('one_hot', 'projection')], ids=['without labels', 'with labels'])

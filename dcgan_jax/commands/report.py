@@ -28,10 +28,9 @@ def report(argv: list[str]) -> None:
       raise ConfigError(f'--out {out} is inside of {parent}, which is a file; give another path')
   if args.frames > _MAX_FRAMES:
     raise ConfigError(f'--frames is {args.frames}; expected at most {_MAX_FRAMES}, which a browser still opens')
-  from dcgan_jax import plots, workdir
+  from dcgan_jax import workdir
 
   workdir.read_config(directory)
-  plots.check_installed()
 
   flags.prepare_libraries()
   from dcgan_jax import images, run
