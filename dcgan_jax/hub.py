@@ -45,7 +45,7 @@ def find(name: str | os.PathLike, files: tuple[str, ...], *, revision: str | Non
   # runs/typo is no model of a user 'runs' where there is a directory runs/.
   if directory.exists() or directory.parent.is_dir() or not is_name(model):
     if revision is not None:
-      raise ConfigError(f"revision '{revision}' is of a model on the Hugging Face Hub, and {directory} is a directory")
+      raise ConfigError(f"revision is '{revision}', but {name} is no model on the Hugging Face Hub; give user/model")
     return directory
   if is_installed():
     return _download(model, files, revision or tag or None)

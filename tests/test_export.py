@@ -328,7 +328,9 @@ def test_a_revision_is_asked_for_by_name_or_keyword(fake_hub, exported):
   assert fake_hub.revisions == ['v1', '0123abc', None]
   with pytest.raises(CheckpointError, match='no model ada/nothing@v1 came from'):
     dcgan_jax.load('ada/nothing@v1')
-  with pytest.raises(ConfigError, match="revision 'v1' is of a model on the Hugging Face Hub, and .* is a directory"):
+  with pytest.raises(
+    ConfigError, match="revision is 'v1', but .* is no model on the Hugging Face Hub; give user/model"
+  ):
     dcgan_jax.load(exported, revision='v1')
 
 
