@@ -364,11 +364,11 @@ def test_without_a_network_there_is_one_line(server, tmp_path, capfd):
 def test_a_name_that_never_resolves_is_given_up(tmp_path, monkeypatch):
   monkeypatch.setattr(inception_weights, '_ANSWER_S', 0.1)
   never = threading.Event()
-  monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: never.wait(5))
+  monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: never.wait(600))
   begin = time.monotonic()
   with pytest.raises(DataError, match=r'\(github.com: no answer within 0 s\)'):
     download_weights(tmp_path)
-  assert time.monotonic() - begin < 2
+  assert time.monotonic() - begin < 300  # however busy the machine is
   never.set()
   assert not list(tmp_path.iterdir())
 
