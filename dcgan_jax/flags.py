@@ -4,10 +4,13 @@ import argparse
 import contextlib
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.validate import LOCAL, is_address
+
+_NO_PATHS = ('--license', '--push')  # Their values may be addresses, or have checks of their own.
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,6 +23,17 @@ class Parser(argparse.ArgumentParser):
     """Adds the flags that say which run, and which of its checkpoints."""
     self.add_argument('--workdir', type=pathlib.Path, required=True, help='the run')
     self.add_argument('--step', type=whole_number(0), help='of the checkpoint; default: the newest')
+
+  def parse_known_args(self, args: Sequence[str] | None = None, namespace=None):  # pyright: ignore
+    """As argparse does; refuses addresses such as gs://bucket/run, which pathlib would turn into a local folder."""
+    flag = ''
+    for argument in args or ():
+      value = argument
+      if argument.startswith('--'):
+        flag, _, value = argument.partition('=')
+      if flag not in _NO_PATHS and is_address(value):
+        raise ConfigError(f"Cannot use the address '{value}'; expected {LOCAL}")
+    return super().parse_known_args(args, namespace)
 
   def error(self, message: str) -> NoReturn:
     raise ConfigError(f'{message[0].upper()}{message[1:]}; see {self.prog} --help')

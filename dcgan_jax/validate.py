@@ -1,6 +1,7 @@
 """What each config key may be, checked before JAX is imported; which names exist is known to the builders' tables."""
 
 import math
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -27,6 +28,14 @@ def _is_whole_numbers(value: Any) -> bool:
   return isinstance(value, (tuple, list)) and len(value) > 0 and all(_is_integer(v) and v > 0 for v in value)
 
 
+def is_address(text: str) -> bool:
+  """Whether a path, or the path of a data source, is SCHEME://...; the letter of a Windows drive is no scheme."""
+  return re.match(r'[A-Za-z][A-Za-z0-9+.-]+://', re.sub('^(folder|npz|tfds):', '', text)) is not None
+
+
+# What is read and written.
+LOCAL = 'a path of a local or mounted file system; mount a bucket (gcsfuse, rclone) or copy its files'
+
 COUNT = Rule('a whole number from 1', lambda v: _is_integer(v) and v >= 1)
 NATURAL = Rule('a whole number from 0 to 2**32 - 1', lambda v: _is_integer(v) and 0 <= v < 2**32)
 POSITIVE = Rule('a finite number above 0', lambda v: _is_number(v) and v > 0)
@@ -34,6 +43,8 @@ NOT_NEGATIVE = Rule('a finite number from 0', lambda v: _is_number(v) and v >= 0
 SHARE = Rule('a number from 0 up to, not including, 1', lambda v: _is_number(v) and 0 <= v < 1)
 BOOLEAN = Rule('True or False', lambda v: isinstance(v, bool))
 TEXT = Rule('a name', lambda v: isinstance(v, str) and v != '')
+PATH = Rule(LOCAL, lambda v: isinstance(v, str) and v != '' and not is_address(v))
+SOURCE = Rule(f'digits, tfds:NAME, folder:PATH or npz:PATH, with {LOCAL}', PATH.holds)
 WIDTHS = Rule('a tuple of whole numbers from 1, such as (256, 128, 64)', _is_whole_numbers)
 CHANNELS = Rule('1 (grey) or 3 (RGB)', lambda v: v in (1, 3) and _is_integer(v))
 KERNEL_SIZE = Rule(
@@ -101,9 +112,9 @@ RULES: dict[str, Any] = {
   'steps_per_call': COUNT,
   'precision': TEXT,
   'data': {
-    'source': TEXT,
+    'source': SOURCE,
     'split': TEXT,
-    'dir': _or_none(TEXT),
+    'dir': _or_none(PATH),
     'image_size': _or_none(COUNT),
     'crop': _or_none(COUNT),
     'channels': CHANNELS,
@@ -152,7 +163,7 @@ RULES: dict[str, Any] = {
     'every': _or_none(COUNT),
     'num': COUNT,
     'features': TEXT,
-    'weights': _or_none(TEXT),
+    'weights': _or_none(PATH),
     'reference': TEXT,
     'stop_on_collapse': BOOLEAN,
   },

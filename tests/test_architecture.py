@@ -33,7 +33,7 @@ MAY_IMPORT = {
   'data': {'images'},
   'errors': set(),
   'export': {'images', 'model_card', 'sample', 'state', 'tensors', 'torch_layout', 'workdir'},
-  'flags': {'workdir'},
+  'flags': {'validate', 'workdir'},
   'hooks': {'checkpoint', 'images', 'sample', 'state'},
   'hub': set(),
   'images': set(),

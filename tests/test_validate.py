@@ -2,12 +2,13 @@
 
 import copy
 import math
+import re
 
 import pytest
 
 from configs import cifar10
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.validate import RULES, flatten, validate
+from dcgan_jax.validate import RULES, flatten, is_address, validate
 
 
 def _changed(**values):
@@ -68,3 +69,15 @@ def test_missing_and_unknown_keys_are_listed():
     ConfigError, match=r'The config lacks steps and has the unknown stepz; start from configs/cifar10'
   ):
     validate(config)
+
+
+@pytest.mark.parametrize('path', ['gs://b/x', 'folder:s3://b/x', 'npz:https://b/x.npz', 'file:///x'])
+def test_an_address_is_no_path(path):
+  for key in ('data__source', 'data__dir', 'evaluation__weights'):
+    with pytest.raises(ConfigError, match=re.escape(f'is {path!r}; expected') + '.*mount a bucket'):
+      validate(_changed(**{key: path}))
+
+
+@pytest.mark.parametrize('path', ['C://x', 'folder:C:/x', 'folder://x', 'npz:/a://b', 'tfds:cifar10', 'x:y'])
+def test_a_drive_or_a_colon_is_no_scheme(path):
+  assert not is_address(path)
