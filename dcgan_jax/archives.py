@@ -63,7 +63,12 @@ def _unpack_zip(archive: pathlib.Path, directory: pathlib.Path) -> None:
 
 def _unpack_tar(archive: pathlib.Path, directory: pathlib.Path) -> None:
   with tarfile.open(archive) as file:
-    _check_size(sum(member.size for member in file))
+    members = file.getmembers()
+    _check_size(sum(member.size for member in members))
+    for member in members:
+      # The library's own filter can be led outside by links in Pythons of before June 2025 (CVE-2025-4517).
+      if not (member.isfile() or member.isdir()):
+        raise ValueError(f'{member.name!r} is neither a file nor a directory')
     file.extractall(directory, filter='data')
 
 

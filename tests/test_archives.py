@@ -82,6 +82,19 @@ def test_an_archive_that_reaches_outside_is_refused(make, tmp_path):
   assert not list((tmp_path / 'here').iterdir())
 
 
+@pytest.mark.parametrize('kind', [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_a_tar_holds_only_files_and_directories_or_nothing_is_written(kind, tmp_path):
+  archive = _tar(tmp_path / 'archive', FILES, 'w')
+  with tarfile.open(archive, 'a') as file:
+    member = tarfile.TarInfo('deep/other')
+    # A link to a file inside, which the library's own filter takes.
+    member.type, member.linkname = kind, 'run/config.json' if kind == tarfile.SYMTYPE else 'deep/run/config.json'
+    file.addfile(member)
+  with pytest.raises(CheckpointError, match="'deep/other' is neither a file nor a directory"):
+    archives.fetch(archive, tmp_path / 'here')
+  assert not list((tmp_path / 'here').iterdir())
+
+
 def test_an_absolute_name_of_a_tar_stays_inside(tmp_path):
   with pytest.raises(CheckpointError):
     archives.fetch(_tar(tmp_path / 'archive', {f'{tmp_path}/out': b'x'}), tmp_path / 'here')
