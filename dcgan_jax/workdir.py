@@ -22,7 +22,7 @@ from dcgan_jax.validate import complete, flatten
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'logging', 'evaluation')
 # What a run may have left before its config.json was there.
-_FILES = ('.lock', '.process.json', '.config.json.part', 'checkpoints')
+_FILES = ('.lock', '.process.json', '..process.json.part', '.config.json.part', '.run.json.part', 'checkpoints')
 EXPORT = 'model.safetensors'  # What an export has in place of checkpoints.
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
 
@@ -67,8 +67,13 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
 def write(workdir: pathlib.Path, name: str, content: Mapping[str, Any]) -> None:
   """Writes config.json or run.json; the file appears whole or not at all."""
   part = workdir / f'.{name}.part'
-  part.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-  part.replace(workdir / name)
+  try:
+    part.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    part.replace(workdir / name)
+  except OSError:
+    with contextlib.suppress(OSError):
+      part.unlink(missing_ok=True)
+    raise
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """config.json and run.json."""
 
+import errno
 import json
 import os
+import pathlib
 import pwd
 import re
 import tempfile
@@ -121,3 +123,17 @@ def test_no_part_of_a_file_is_left(tmp_path):
   workdir.write(tmp_path, 'run.json', {'a': 1})
   assert [path.name for path in tmp_path.iterdir()] == ['run.json']
   assert json.loads((tmp_path / 'run.json').read_text()) == {'a': 1}
+
+
+def test_what_a_full_disk_or_a_kill_left_of_a_start_does_not_block_the_directory(tmp_path, monkeypatch):
+  def refuse(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  with monkeypatch.context() as full:
+    full.setattr(pathlib.Path, 'replace', refuse)
+    with pytest.raises(CheckpointError, match='No space left on device'), workdir.held(tmp_path):
+      pass
+  assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+  for name in ('.process.json', 'config.json', 'run.json'):
+    (tmp_path / f'.{name}.part').write_text('{')
+  workdir.check_unchanged(tmp_path, cifar10.get_config().to_dict())
