@@ -69,6 +69,8 @@ def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:
   """
   stream = io.BytesIO(file) if isinstance(file, bytes) else file
   try:
+    if isinstance(file, pathlib.Path) and file.exists() and not file.is_file():
+      raise ValueError('it is no regular file')  # Reading a pipe would wait without end.
     with Image.open(stream, formats=_FORMATS) as image:
       # Pillow itself lets twice as many pass, with a warning.
       if math.prod(image.size) > Image.MAX_IMAGE_PIXELS:

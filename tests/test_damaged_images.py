@@ -43,6 +43,7 @@ DAMAGES = {
   'html': lambda path: path.write_text('<!doctype html><title>404</title>'),
   'bomb': _bomb,
   'unreadable': _unreadable,
+  'pipe': os.mkfifo,
   'missing': lambda path: path.symlink_to('/nowhere'),
   'pickle': lambda path: path.write_bytes(b"cos\nsystem\n(S'false'\ntR."),
   'postscript': lambda path: path.write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n'),
@@ -81,7 +82,7 @@ def test_all_bad_files_together_are_still_few(tmp_path, capsys):
   for name, damage in DAMAGES.items():
     damage(tmp_path / f'{name}.png')
   feeder = ResidentFeeder(_open(tmp_path), seed=0, batch_size=4)
-  np.testing.assert_array_equal(feeder.data['images'], np.broadcast_to(GOOD[:4, :4], (38, 4, 4, 3)))
+  np.testing.assert_array_equal(feeder.data['images'], np.broadcast_to(GOOD[:4, :4], (30 + len(DAMAGES), 4, 4, 3)))
   assert capsys.readouterr().err.count('WARNING: ') == len(DAMAGES)
 
 
