@@ -17,7 +17,7 @@ from dcgan_jax import build_model, cli, images, page, plots, report, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import CheckpointError
 
-EVIL = '<script>document.title="owned"</script>"\'&'
+EVIL = '<script>document.title="owned"</script>{x}"\'&'
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
 METRICS = {'fid768_1k_train': 2.5, 'pr768_1k3_train_recall': 0.25, 'class_counts': [4, 6]}
 PROTOCOL = {'samples': 1000, 'reference': EVIL, 'reference_split': 'train', 'features': '768', 'step': 2500}
