@@ -51,8 +51,11 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'sample': sample,
   'train': train,
 }
-# What a disk or its owner may refuse at any time.
-_NO_DEFECTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
+# What a disk or its owner may refuse at any time, and paths that no system takes.
+_NO_DEFECTS = (
+  *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO),
+  *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise
     where = f'{error.filename}: ' if error.filename else ''
     return _complain(f'{where}{error.strerror}; make room or give another path, then the same command goes on', 2)
+  except RuntimeError as error:
+    # pathlib's expanduser, of ~USER that is not there, or of ~ where the user has no home.
+    if 'home directory' not in str(error):
+      raise
+    return _complain('No home directory is known for a path that begins with ~; give the path without ~', 2)
   return 0
 
 

@@ -43,7 +43,7 @@ NOT_NEGATIVE = Rule('a finite number from 0', lambda v: _is_number(v) and v >= 0
 SHARE = Rule('a number from 0 up to, not including, 1', lambda v: _is_number(v) and 0 <= v < 1)
 BOOLEAN = Rule('True or False', lambda v: isinstance(v, bool))
 TEXT = Rule('a name', lambda v: isinstance(v, str) and v != '')
-PATH = Rule(LOCAL, lambda v: isinstance(v, str) and v != '' and not is_address(v))
+PATH = Rule(LOCAL, lambda v: isinstance(v, str) and v != '' and '\0' not in v and not is_address(v))
 SOURCE = Rule(f'digits, tfds:NAME, folder:PATH or npz:PATH, with {LOCAL}', PATH.holds)
 WIDTHS = Rule('a tuple of whole numbers from 1, such as (256, 128, 64)', _is_whole_numbers)
 CHANNELS = Rule('1 (grey) or 3 (RGB)', lambda v: v in (1, 3) and _is_integer(v))

@@ -71,8 +71,8 @@ def test_missing_and_unknown_keys_are_listed():
     validate(config)
 
 
-@pytest.mark.parametrize('path', ['gs://b/x', 'folder:s3://b/x', 'npz:https://b/x.npz', 'file:///x'])
-def test_an_address_is_no_path(path):
+@pytest.mark.parametrize('path', ['gs://b/x', 'folder:s3://b/x', 'npz:https://b/x.npz', 'file:///x', 'a\0b'])
+def test_an_address_or_nul_is_no_path(path):
   for key in ('data__source', 'data__dir', 'evaluation__weights'):
     with pytest.raises(ConfigError, match=re.escape(f'is {path!r}; expected') + '.*mount a bucket'):
       validate(_changed(**{key: path}))
