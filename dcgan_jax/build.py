@@ -94,6 +94,7 @@ def run_training(
       learning rates.
     go_on_unsaved: where something cannot be written, say so and train on; else that ends the run.
   """
+  parallel.check_platform()
   devices, here = jax.devices(), parallel.is_first_process()
   parallel.check_batch_size(config.batch_size, devices)
   # Only where the data are may differ from host to host.

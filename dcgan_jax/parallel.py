@@ -44,6 +44,18 @@ def start_processes(coordinator: str | None, process: int | None, processes: int
     ) from error
 
 
+def check_platform() -> None:
+  """Raises ConfigError where JAX finds no devices of the platform that the environment asks for."""
+  try:
+    jax.local_devices()
+  except (AssertionError, RuntimeError) as error:  # Of a platform without devices JAX asserts, and says no word.
+    asked = os.environ.get('JAX_PLATFORMS', '')
+    raise ConfigError(
+      f"JAX finds no devices (JAX_PLATFORMS is '{asked}'); unset it, or install the jax that fits this machine's GPU "
+      'or TPU and its driver'
+    ) from error
+
+
 def is_first_process() -> bool:
   """Whether this process is the one that writes."""
   return jax.process_index() == 0

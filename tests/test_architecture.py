@@ -48,8 +48,8 @@ MAY_IMPORT = {
   'plots': set(),
   'report': {'hooks', 'images', 'page', 'plots', 'sample', 'validate', 'workdir'},
   'run': {
-    'build', 'build_data', 'build_model', 'checkpoint', 'config_files', 'export', 'hub', 'images', 'latents', 'sample',
-    'state', 'validate', 'workdir',
+    'build', 'build_data', 'build_model', 'checkpoint', 'config_files', 'export', 'hub', 'images', 'latents',
+    'parallel', 'sample', 'state', 'validate', 'workdir',
   },
   'sample': {'images', 'latents'},
   'state': set(),

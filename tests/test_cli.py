@@ -130,6 +130,17 @@ def test_a_value_that_only_the_tables_or_the_data_can_refuse_is_one_line_too(arg
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize('arguments', [['--workdir', 'run'], ['sample', '--workdir', 'digits']])
+@pytest.mark.parametrize('platform', ['cuda', 'nope'])
+def test_a_platform_without_devices_is_one_line(arguments, platform, tmp_path):
+  command = [sys.executable, '-m', 'dcgan_jax', *arguments]
+  environment = {'PYTHONPATH': str(ROOT), 'PATH': '', 'JAX_PLATFORMS': platform, 'CUDA_VISIBLE_DEVICES': ''}
+  result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+  assert result.returncode == 2, result.stderr
+  assert result.stderr.splitlines()[-1].startswith(f"launch.py: JAX finds no devices (JAX_PLATFORMS is '{platform}')")
+  assert 'Traceback' not in result.stderr
+
+
 def test_the_package_runs_as_a_module(tmp_path, capsys):
   command = [sys.executable, '-m', 'dcgan_jax']
   result = subprocess.run([*command, '--help'], capture_output=True, text=True, cwd=tmp_path, check=True)
