@@ -102,7 +102,8 @@ def render(directory: pathlib.Path, *, step: int | None, walk: Sequence[np.ndarr
     step = scalars[-1]['step']
   if not isinstance(walk, str):
     walk = [Frame(f'{i + 1} of {len(walk)}', image) for i, image in enumerate(walk)]
-  versions = described.get('versions') or {}
+  versions, rescues = described.get('versions'), described.get('rescues')
+  versions = versions if isinstance(versions, dict) else {}
   return page.render(
     {
       'title': directory.resolve().name,
@@ -123,7 +124,9 @@ def render(directory: pathlib.Path, *, step: int | None, walk: Sequence[np.ndarr
       'versions': [(name, 'not installed' if version is None else version) for name, version in versions.items()],
       'problem': problem,
       'rescues': [
-        {'step': rescue.get('step'), 'reason': rescue.get('reason')} for rescue in described.get('rescues') or ()
+        {'step': rescue.get('step'), 'reason': rescue.get('reason')}
+        for rescue in (rescues if isinstance(rescues, tuple) else ())
+        if isinstance(rescue, dict)
       ],
       'footer': f'{directory.resolve()}. {written}. All pictures but real neighbours are synthetic.',
     }

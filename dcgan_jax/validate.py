@@ -182,13 +182,20 @@ def validate(config: Mapping[str, Any]) -> None:
     lists = [f'{word} {", ".join(keys)}' for word, keys in (('lacks', missing), ('has the unknown', unknown)) if keys]
     raise ConfigError(f'The config {" and ".join(lists)}; start from configs/cifar10.py, which has every key')
   for key, rule in rules.items():
-    if not rule.holds(flat[key]):
+    if not _holds(rule, flat[key]):
       raise ConfigError(f'config.{key} is {flat[key]!r}; expected {rule.expected}')
   for player in ('generator', 'discriminator'):
     _check_size(flat, player)
   for makes_no_sense, reason in _COMBINATIONS:
     if makes_no_sense(_Values(flat)):
       raise ConfigError(reason)
+
+
+def _holds(rule: Rule, value: Any) -> bool:
+  try:
+    return rule.holds(value)
+  except (OverflowError, TypeError):  # Numbers beyond floats, lists in lists.
+    return False
 
 
 def strides_of(widths: tuple[int, ...], strides: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -202,10 +209,12 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any]:
   values = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
   for key, value in ADDED.items():
     group, _, name = key.partition('.')
-    values.setdefault(group, {}).setdefault(name, value)
+    if isinstance(there := values.setdefault(group, {}), dict):
+      there.setdefault(name, value)
   for key in REMOVED:
     group, _, name = key.partition('.')
-    values.get(group, {}).pop(name, None)
+    if isinstance(there := values.get(group), dict):
+      there.pop(name, None)
   return values
 
 

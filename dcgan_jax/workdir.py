@@ -16,8 +16,8 @@ from typing import Any
 import filelock
 import platformdirs
 
-from dcgan_jax.errors import CheckpointError
-from dcgan_jax.validate import complete, flatten
+from dcgan_jax.errors import CheckpointError, ConfigError
+from dcgan_jax.validate import complete, flatten, validate
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'logging', 'evaluation')
@@ -119,8 +119,17 @@ def _who(holder: pathlib.Path) -> str:
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:
-  """The config of a run, with the keys that came after its version. Raises CheckpointError as `read` does."""
-  return complete(read(workdir, 'config.json'))
+  """The config of a run, with the keys that came after its version.
+
+  Raises:
+    CheckpointError: as `read` does, or a key has a value that cannot work.
+  """
+  config = complete(read(workdir, 'config.json'))
+  try:
+    validate(config)
+  except ConfigError as error:
+    raise CheckpointError(f'{workdir / "config.json"} is no config of a run: {error}') from error
+  return config
 
 
 def read_description(workdir: pathlib.Path) -> tuple[tuple[int, ...], int | None]:
@@ -151,7 +160,11 @@ def describe_run(shape: tuple[int, ...], classes: int | None, rescues: list[dict
 
 def rescues(workdir: pathlib.Path) -> list[dict[str, Any]]:
   """Where a run diverged and went back: {'step': of the checkpoint, 'reason': in words}, one for each time."""
-  return list(read(workdir, 'run.json').get('rescues', ())) if (workdir / 'run.json').exists() else []
+  path = workdir / 'run.json'
+  said = read(workdir, path.name).get('rescues', ()) if path.exists() else ()
+  if not isinstance(said, tuple) or not all(isinstance(rescue, dict) and 'step' in rescue for rescue in said):
+    raise CheckpointError(f'{path} has no list of rescues (rescues {said!r}); set it to [] or copy the file again')
+  return list(said)
 
 
 def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

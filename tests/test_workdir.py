@@ -137,3 +137,34 @@ def test_what_a_full_disk_or_a_kill_left_of_a_start_does_not_block_the_directory
   for name in ('.process.json', 'config.json', 'run.json'):
     (tmp_path / f'.{name}.part').write_text('{')
   workdir.check_unchanged(tmp_path, cifar10.get_config().to_dict())
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'),
+  [
+    ('steps', 'many'),
+    ('tricks', {'r1': 10**400}),
+    ('steps', None),
+    ('data', 3),
+    ('data', []),
+    ('tricks', 'none'),
+    ('tricks', {'spectral_norm': [['generator'], {}]}),
+    ('generator', None),
+    ('generator', {'widths': [[8], [4]]}),
+    ('generator', {'kernel_size': {}}),
+    ('a.b', 1),
+  ],
+)
+def test_a_config_edited_to_values_of_other_types_is_one_line(tmp_path, key, value):
+  config = cifar10.get_config().to_dict()
+  config[key] = config[key] | value if isinstance(value, dict) else value
+  workdir.write(tmp_path, 'config.json', config)
+  with pytest.raises(CheckpointError, match='config.json is no config of a run: The config|is no config of a run: con'):
+    workdir.read_config(tmp_path)
+
+
+@pytest.mark.parametrize('rescues', [3, None, 'once', {'step': 1}, [1], [{'reason': 'x'}]])
+def test_rescues_of_another_type_are_one_line(tmp_path, rescues):
+  workdir.write(tmp_path, 'run.json', {'rescues': rescues})
+  with pytest.raises(CheckpointError, match='run.json has no list of rescues'):
+    workdir.rescues(tmp_path)
