@@ -35,7 +35,7 @@ from dcgan_jax.commands.project import project
 from dcgan_jax.commands.report import report
 from dcgan_jax.commands.sample import sample
 from dcgan_jax.commands.train import train
-from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up
+from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up, printable
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'anomaly': anomaly,
@@ -94,5 +94,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: object, code: int) -> int:
-  print(f'launch.py: {message}', file=sys.stderr)
+  print(f'launch.py: {printable(str(message))}', file=sys.stderr)
   return code

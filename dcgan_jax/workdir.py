@@ -16,7 +16,7 @@ from typing import Any
 import filelock
 import platformdirs
 
-from dcgan_jax.errors import CheckpointError, ConfigError
+from dcgan_jax.errors import CheckpointError, ConfigError, printable
 from dcgan_jax.validate import complete, flatten, validate
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
@@ -113,7 +113,8 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
 
 def _who(holder: pathlib.Path) -> str:
   try:
-    return 'process {process} on {host} (since {since})'.format_map(json.loads(holder.read_text(encoding='utf-8')))
+    said = json.loads(holder.read_text(encoding='utf-8'))
+    return printable(f'process {said["process"]} on {said["host"]} (since {said["since"]})')
   except (OSError, ValueError, KeyError, TypeError):
     return 'another process'
 

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from dcgan_jax import cli
@@ -212,3 +213,18 @@ def test_a_number_takes_the_place_of_a_tuple_of_kernel_sizes_and_the_other_way_r
   keys = [f'{player}.kernel_size' for player in ('generator', 'discriminator')]
   config = read_config(f'{CIFAR10}:{variant}', None, [f'--config.{key}={text}' for key in keys])
   assert (config.generator.kernel_size, config.discriminator.kernel_size) == (value, value)
+
+
+def test_a_name_cannot_command_the_terminal_nor_begin_a_line(tmp_path, capsys):
+  (tmp_path / 'a\x1b]0;owned\x07\nlaunch.py: all is well.png').write_bytes(b'x')
+  source = f'folder:{tmp_path}'
+  takes = ['--config.data.image_size=16', '--config.batch_size=8', f'--config.data.source={source}']
+  assert cli.main(['--workdir', str(tmp_path / 'run'), *takes]) == 2
+  error = capsys.readouterr().err
+  np.savez(tmp_path / 'x.npz', **{'\x1b[2J\nimages': np.zeros(3)})
+  takes = ['--config.batch_size=8', f'--config.data.source=npz:{tmp_path}/x.npz']
+  assert cli.main(['--workdir', str(tmp_path / 'run'), *takes]) == 2
+  error += capsys.readouterr().err
+  assert '[2J images' in error
+  assert error.count('\n') == 2
+  assert error.isascii() and all(character.isprintable() for character in error.replace('\n', ''))

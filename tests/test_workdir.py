@@ -168,3 +168,10 @@ def test_rescues_of_another_type_are_one_line(tmp_path, rescues):
   workdir.write(tmp_path, 'run.json', {'rescues': rescues})
   with pytest.raises(CheckpointError, match='run.json has no list of rescues'):
     workdir.rescues(tmp_path)
+
+
+def test_the_last_process_cannot_command_the_terminal(tmp_path, capsys):
+  workdir.write(tmp_path, '.process.json', {'process': 1, 'host': '\x1b[2J{x}\nevil', 'since': 'x'})
+  with workdir.held(tmp_path):
+    pass
+  assert 'left by process 1 on [2J{x} evil (since x) without a word' in capsys.readouterr().err

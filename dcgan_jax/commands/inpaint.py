@@ -2,7 +2,7 @@ import argparse
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.errors import ConfigError, DataError, printable
 
 
 def inpaint(argv: list[str]) -> None:
@@ -67,7 +67,7 @@ def inpaint(argv: list[str]) -> None:
   origin = restored.origin(seed=args.seed, real='the first column, and everywhere what was not missing')
   images.save_png(args.out, inpainting.sheet(x, missing, found.images), origin=origin)
   for name, losses in zip(names, found.losses, strict=True):
-    print(f'{name}: loss {", ".join(f"{loss:.3f}" for loss in losses)}')
+    print(f'{printable(str(name))}: loss {", ".join(f"{loss:.3f}" for loss in losses)}')
   print(
     f'{args.completions} completions of {args.restarts} searches for each of {len(x)} images, '
     f'by {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}'

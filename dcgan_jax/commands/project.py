@@ -1,7 +1,7 @@
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError
+from dcgan_jax.errors import ConfigError, printable
 
 
 def project(argv: list[str]) -> None:
@@ -39,5 +39,5 @@ def project(argv: list[str]) -> None:
   images.save_png(args.out, images.grid(pairs, columns=2), origin=origin)
   np.savez(args.out.with_suffix('.npz'), z=z, squared_error=errors)
   for path, error in zip(paths, errors, strict=True):
-    print(f'{path}: mean squared error {error:.4f} on the scale of [-1, 1]')
+    print(f'{printable(str(path))}: mean squared error {error:.4f} on the scale of [-1, 1]')
   print(f'Images beside their projections: {args.out}; z: {args.out.with_suffix(".npz")}')

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from dcgan_jax import images
-from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.errors import ConfigError, DataError, printable
 
 # Of a folder's files, one in a hundred may be unreadable, and of a small folder this many.
 _UNREADABLE = 10
@@ -61,7 +61,8 @@ class FolderSource:
         raise DataError(
           f'{error} {number} of {len(self):,} files cannot be read, more than {limit}; mend or remove them'
         ) from error
-      print(f'WARNING: {error} The next file takes its place ({number} so far, at most {limit}).', file=sys.stderr)
+      words = printable(str(error))
+      print(f'WARNING: {words} The next file takes its place ({number} so far, at most {limit}).', file=sys.stderr)
 
 
 def open_folder(path: str | pathlib.Path, *, image_size: int | None, crop: int | None, channels: int) -> FolderSource:
