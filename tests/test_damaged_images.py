@@ -43,7 +43,7 @@ DAMAGES = {
   'html': lambda path: path.write_text('<!doctype html><title>404</title>'),
   'bomb': _bomb,
   'unreadable': _unreadable,
-  'pipe': os.mkfifo,
+  'pipe': lambda path: os.mkfifo(path),
   'missing': lambda path: path.symlink_to('/nowhere'),
   'pickle': lambda path: path.write_bytes(b"cos\nsystem\n(S'false'\ntR."),
   'postscript': lambda path: path.write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n'),
