@@ -15,13 +15,13 @@ from dcgan_jax.metrics import evaluate
 
 _THREADS = 16  # That read labelled examples: waiting on files takes no core.
 SOURCES = {
-  'digits': lambda path, data: digits.open_digits(split=data.split, image_size=data.image_size),
-  'folder': lambda path, data: folder.open_folder(
-    path, image_size=data.image_size, crop=data.crop, channels=data.channels
+  'digits': lambda path, split, data: digits.open_digits(split=split, image_size=data.image_size),
+  'folder': lambda path, split, data: folder.open_folder(
+    path, split=split, image_size=data.image_size, crop=data.crop, channels=data.channels
   ),
-  'npz': lambda path, data: arrays.open_npz(path, split=data.split, image_size=data.image_size, crop=data.crop),
-  'tfds': lambda path, data: tfds.open_tfds(
-    path, split=data.split, image_size=data.image_size, crop=data.crop, data_dir=data.dir
+  'npz': lambda path, split, data: arrays.open_npz(path, split=split, image_size=data.image_size, crop=data.crop),
+  'tfds': lambda path, split, data: tfds.open_tfds(
+    path, split=split, image_size=data.image_size, crop=data.crop, data_dir=data.dir
   ),
 }
 
@@ -34,7 +34,11 @@ def build_source(config: ConfigDict) -> Any:
     raise ConfigError(
       f"config.data.source is '{config.data.source}'; expected digits, tfds:NAME, folder:PATH or npz:PATH"
     )
-  source = open_source(path, config.data)
+  # TFDS reads the part of a split itself.
+  split = config.data.split if kind == 'tfds' else config.data.split.partition('[')[0]
+  source = open_source(path, split, config.data)
+  if split != config.data.split:
+    source = source.part(tfds.rows(config.data.split, len(source)))
   tricks = config.tricks
   of_images = {'config.data.flip': config.data.flip, 'config.tricks.augment': tricks.augment}
   of_images |= {f'config.tricks.{key}': tricks[key] for key in ('consistency_real', 'consistency_fake')}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan_jax import images
+from configs import cifar10
+from dcgan_jax import build_data, images
 from dcgan_jax.data import arrays, digits, folder
 from dcgan_jax.errors import ConfigError, DataError
 
@@ -39,8 +40,84 @@ def write_images(root, *names, size=(6, 4)):
     Image.new('RGB', size, (10 * i, 0, 0)).save(root / name)
 
 
-def open_folder(root, *, image_size=4, crop=None, channels=3):
-  return folder.open_folder(root, image_size=image_size, crop=crop, channels=channels)
+def open_folder(root, *, split='train', image_size=4, crop=None, channels=3):
+  return folder.open_folder(root, split=split, image_size=image_size, crop=crop, channels=channels)
+
+
+def build_source(source, split):
+  """The source of a config with this data.source and data.split."""
+  config = cifar10.get_config()
+  config.update(data={'source': str(source), 'split': split, 'image_size': 4}, batch_size=1)
+  return build_data.build_source(config)
+
+
+# Splits.
+
+
+def test_parts_of_splits_are_those_of_tfds_whatever_the_source(tmp_path):
+  np.savez(tmp_path / 'a.npz', images=noise(10, 4, 4, 3))
+  write_images(tmp_path / 'folder', *(f'{i}.png' for i in range(10)))
+  for source, number in ((f'npz:{tmp_path}/a.npz', 10), (f'folder:{tmp_path}/folder', 10), ('digits', 1797)):
+    assert len(build_source(source, 'train[2:5]')) == 3
+    parts = [build_source(source, split) for split in ('train[:80%]', 'train[80%:]')]
+    assert [len(part) for part in parts] == [round(0.8 * number), number - round(0.8 * number)]
+    everything = sorted(image.tobytes() for image, _ in map(build_source(source, 'train').__getitem__, range(number)))
+    assert sorted(part[i][0].tobytes() for part in parts for i in range(len(part))) == everything
+
+
+def test_a_part_of_an_array_is_its_rows_and_of_all_its_classes():
+  part = build_source('digits', 'train[4:6]')
+  assert ([part[i][1] for i in range(2)], part.classes) == ([4, 5], 10)
+
+
+@pytest.mark.parametrize(
+  ('split', 'expected'),
+  [
+    ('train[:x]', "'train[:x]' is no part of a split of 1,797 examples; expected such as 'train[:80%]' or"),
+    ('train[5:5]', "'train[5:5]' holds none of the 1,797 examples of its split; take a larger part"),
+    ('train[:150%]', "'train[:150%]' is no part of a split of 1,797 examples"),
+    ('train[1:3]+train[5:9]', "'train[1:3]+train[5:9]' is no part of a split"),
+  ],
+)
+def test_a_part_that_is_none_is_refused(split, expected):
+  assert message(ConfigError, build_source, 'digits', split).startswith(expected)
+
+
+def test_sub_folders_named_as_splits_are_splits(tmp_path):
+  write_images(tmp_path, 'Train/cat/0.png', 'Train/dog/1.png', 'test/dog/2.png', 'extra/3.png', 'cover.png')
+  train, test = open_folder(tmp_path), open_folder(tmp_path, split='test')
+  assert ([path.name for path in train.paths], train.class_names) == (['0.png', '1.png'], ['cat', 'dog'])
+  assert ([path.name for path in test.paths], test.class_names, test[0][1]) == (['2.png'], ['cat', 'dog'], 1)
+
+
+def test_one_sub_folder_named_as_a_split_among_others_is_a_class(tmp_path):
+  write_images(tmp_path, 'car/0.png', 'train/1.png')
+  assert open_folder(tmp_path).class_names == ['car', 'train']
+
+
+def test_a_split_that_a_folder_lacks_is_refused(tmp_path):
+  write_images(tmp_path, 'flat/a.png', 'parted/train/a.png', 'parted/val/b.png')
+  assert message(DataError, open_folder, tmp_path / 'flat', split='nonsense') == (
+    f"{tmp_path}/flat has no split 'nonsense'; without sub-folders train/ and test/ it is all 'train', and parts of "
+    "them such as 'train[:80%]'."
+  )
+  assert message(DataError, open_folder, tmp_path / 'parted', split='test') == (
+    f"{tmp_path}/parted has no split 'test'; its splits are train, val, and parts of them such as 'train[:80%]'."
+  )
+
+
+def test_a_class_that_the_training_split_lacks_is_refused(tmp_path):
+  write_images(tmp_path, 'train/cat/0.png', 'test/dog/1.png')
+  assert message(DataError, open_folder, tmp_path, split='test') == (
+    f'{tmp_path}/test holds classes that {tmp_path}/train does not: dog.'
+  )
+
+
+def test_every_class_is_in_every_part_of_a_folder(tmp_path):
+  write_images(tmp_path, *(f'{name}/{i}.png' for name in 'ab' for i in range(20)))
+  part = build_source(f'folder:{tmp_path}', 'train[:50%]')
+  assert {part[i][1] for i in range(len(part))} == {0, 1}
+  assert list(part.paths) == sorted(part.paths)
 
 
 # Digits.

@@ -52,6 +52,10 @@ class ArraySource:
   def __getitem__(self, i: int) -> tuple[np.ndarray, int | None]:
     return self.examples[i], None if self.labels is None else int(self.labels[i])
 
+  def part(self, rows: slice) -> 'ArraySource':
+    """Some of the examples, in their order; the classes are still those of all."""
+    return ArraySource(self.examples[rows], None if self.labels is None else self.labels[rows], self.classes)
+
 
 def open_npz(path: str | pathlib.Path, *, split: str, image_size: int | None, crop: int | None = None) -> ArraySource:
   """Reads a .npz file written by np.savez.

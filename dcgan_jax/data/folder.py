@@ -1,5 +1,6 @@
 """A folder of images, searched with all its sub-folders."""
 
+import hashlib
 import os
 import pathlib
 import sys
@@ -12,6 +13,7 @@ from dcgan_jax.errors import ConfigError, DataError, printable
 
 # Of a folder's files, one in a hundred may be unreadable, and of a small folder this many.
 _UNREADABLE = 10
+_SPLITS = ('train', 'val', 'valid', 'validation', 'test')
 
 
 class FolderSource:
@@ -26,8 +28,9 @@ class FolderSource:
     classes: number of classes, or None.
   """
 
-  def __init__(self, paths, labels, class_names, *, image_size: int, crop: int | None, channels: int):
-    """Takes paths [N] with their labels [N], or with labels and class_names None."""
+  def __init__(self, root, paths, labels, class_names, *, image_size: int, crop: int | None, channels: int):
+    """Takes paths [N] below a root with their labels [N], or with labels and class_names None."""
+    self._root = root
     self.paths = paths
     self.class_names = class_names
     self.shape = (image_size, image_size, channels)
@@ -50,6 +53,23 @@ class FolderSource:
         self._skip(i, error)
         i = (i + 1) % len(self)
 
+  def part(self, rows: slice) -> 'FolderSource':
+    """Some of the files, in the order of paths; `rows` counts them in the order of their paths' hashes.
+
+    In the order of paths the first rows would be the first classes; TFDS orders its records by a hash, too.
+    """
+    order = sorted(range(len(self)), key=lambda i: hashlib.sha256(self._name(i).encode('utf-8', 'replace')).digest())
+    kept = sorted(order[rows])
+    labels = None if self._labels is None else [self._labels[i] for i in kept]
+    size, _, channels = self.shape
+    paths = [self.paths[i] for i in kept]
+    return FolderSource(
+      self._root, paths, labels, self.class_names, image_size=size, crop=self._crop, channels=channels
+    )
+
+  def _name(self, i: int) -> str:
+    return self.paths[i].relative_to(self._root).as_posix()
+
   def _skip(self, i: int, error: DataError) -> None:
     """Names an unreadable file; raises the error where they are too many."""
     with self._lock:
@@ -65,15 +85,19 @@ class FolderSource:
       print(f'WARNING: {words} The next file takes its place ({number} so far, at most {limit}).', file=sys.stderr)
 
 
-def open_folder(path: str | pathlib.Path, *, image_size: int | None, crop: int | None, channels: int) -> FolderSource:
-  """Opens all images under a folder.
+def open_folder(
+  path: str | pathlib.Path, *, split: str = 'train', image_size: int | None, crop: int | None, channels: int
+) -> FolderSource:
+  """Opens all images of a split of a folder.
 
-  Sub-folders are searched to any depth, through symbolic links too, each once; files and folders whose name begins with
-  a dot are left out. If every image lies in a sub-folder, the first-level sub-folders are the classes, in alphabetical
-  order.
+  Sub-folders train/, val/, valid/, validation/ and test/ are splits if there are two of them, or nothing but one;
+  otherwise the whole folder is the split 'train'. A split is searched to any depth, through symbolic links too, each
+  folder once; files and folders whose name begins with a dot are left out. If every image lies in a sub-folder, the
+  first-level sub-folders are the classes, in alphabetical order; of a split, those of train/.
 
   Args:
     path: the folder.
+    split: the name of one.
     image_size: side in pixels to which images are cut and resized.
     crop: side in pixels of the central square cut out before resizing; None takes the largest.
     channels: 1 for grey, 3 for RGB; images are converted.
@@ -83,7 +107,7 @@ def open_folder(path: str | pathlib.Path, *, image_size: int | None, crop: int |
 
   Raises:
     ConfigError: image_size is None, or channels is not 1 or 3.
-    DataError: no such folder, or no images in it.
+    DataError: no such folder or split, no images in it, or classes that train/ lacks.
   """
   if image_size is None:
     raise ConfigError('data.image_size is not set; files differ in size, so set the side in pixels, for example 64.')
@@ -93,17 +117,44 @@ def open_folder(path: str | pathlib.Path, *, image_size: int | None, crop: int |
   if not root.is_dir():
     what = 'is a file' if root.exists() else 'does not exist'
     raise DataError(f'{root} {what}; the folder source needs a folder with images.')
-  names = _image_names(root)
+  splits = _splits(root)
+  if split not in (splits or ('train',)):
+    raise DataError(
+      f'{root} has no split {split!r}; '
+      + (f'its splits are {", ".join(splits)}' if splits else "without sub-folders train/ and test/ it is all 'train'")
+      + ", and parts of them such as 'train[:80%]'."
+    )
+  folder = splits.get(split, root)
+  names = _image_names(folder)
   if not names:
     suffixes = ' '.join(images.SUFFIXES)
-    raise DataError(f'No images ({suffixes}) under {root}; the folder source searches sub-folders too.')
-  paths = [root / name for name in names]
-  labels = class_names = None
-  if all('/' in name for name in names):
-    folders = [name.split('/')[0] for name in names]
-    class_names = sorted(set(folders))
-    labels = [class_names.index(folder) for folder in folders]
-  return FolderSource(paths, labels, class_names, image_size=image_size, crop=crop, channels=channels)
+    raise DataError(f'No images ({suffixes}) under {folder}; the folder source searches sub-folders too.')
+  labels, class_names = None, _classes(names)
+  if class_names and split != 'train' and 'train' in splits:
+    own, class_names = class_names, _classes(_image_names(splits['train']))
+    unknown = sorted(set(own).difference(class_names)) if class_names else []
+    if unknown:
+      raise DataError(f'{folder} holds classes that {splits["train"]} does not: {", ".join(unknown)}.')
+  if class_names:
+    numbers = {name: label for label, name in enumerate(class_names)}
+    labels = [numbers[name.split('/')[0]] for name in names]
+  paths = [folder / name for name in names]
+  return FolderSource(folder, paths, labels, class_names, image_size=image_size, crop=crop, channels=channels)
+
+
+def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
+  """The sub-folders that are splits, by the name of the split; none where they are classes, one of which is trains."""
+  try:
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith('.'))
+  except OSError as error:
+    raise DataError(f'Cannot list {root} ({error.strerror}).') from error
+  splits = {path.name.lower(): path for path in folders if path.name.lower() in _SPLITS}
+  return splits if len(splits) >= 2 or len(splits) == len(folders) else {}
+
+
+def _classes(names: list[str]) -> list[str] | None:
+  """The first-level folders, if every name is in one."""
+  return sorted({name.split('/')[0] for name in names}) if all('/' in name for name in names) else None
 
 
 def _image_names(root: pathlib.Path) -> list[str]:

@@ -11,6 +11,7 @@ import re
 import sys
 import textwrap
 import threading
+import types
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -126,6 +127,28 @@ def open_tfds(
   # Missing or damaged files show when they are read: better now than after the compilation.
   source[0]
   return source
+
+
+def rows(split: str, number: int) -> slice:
+  """The rows that a part of a split of so many examples is, such as 'train[:80%]', as TFDS reads it.
+
+  Raises:
+    ConfigError: no such part, or there is nothing in it.
+  """
+  with _silence():
+    import tensorflow_datasets as tfds
+
+  sizes = {split.partition('[')[0]: types.SimpleNamespace(num_examples=number)}
+  try:
+    (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(sizes)
+    found = slice(*slice(part.from_, part.to).indices(number))
+  except (ValueError, AssertionError, KeyError) as error:
+    raise ConfigError(
+      f"'{split}' is no part of a split of {number:,} examples; expected such as 'train[:80%]' or 'train[100:200]'"
+    ) from error
+  if found.start >= found.stop:
+    raise ConfigError(f"'{split}' holds none of the {number:,} examples of its split; take a larger part")
+  return found
 
 
 def _builder(name: str, data_dir):
