@@ -1,21 +1,24 @@
 """Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, WebP, MP4, and their origin. The only importer of Pillow."""
 
+import collections
 import contextlib
+import functools
 import io
 import math
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
 from dcgan_jax.errors import ConfigError, DataError
 
-SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 # Decoders of formats nobody asked for are where Pillow's security holes have been.
-_FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'TIFF', 'WEBP')
+_FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 _MODES = {1: 'L', 3: 'RGB'}
 # IPTC's terms for what a trained model has made, and for what it has made beside or in real images.
 _SYNTHETIC = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
@@ -47,11 +50,31 @@ def find(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """
   files = []
   for path in paths:
-    inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+    found = sorted(p for p in path.rglob('*') if p.is_file()) if path.is_dir() else []
+    inside = [p for p in found if p.suffix.lower() in SUFFIXES] if path.is_dir() else [path]
     if not inside:
       raise DataError(f'No images in {path}; expected files named {" ".join(SUFFIXES)}')
     files += inside
+    warn_of_others(path, [p.name for p in found])
   return files
+
+
+def warn_of_others(folder: pathlib.Path, names: Iterable[str]) -> None:
+  """Says on stderr, once, how many of the files in a folder are not read, by suffix; hidden ones do not count."""
+  suffixes = [pathlib.PurePath(name).suffix.lower() for name in names if not name.startswith('.')]
+  counts = collections.Counter(suffix or 'no suffix' for suffix in suffixes if suffix not in SUFFIXES)
+  if counts:
+    kinds = ', '.join(
+      f'{suffix if suffix.isprintable() else ascii(suffix)} {number:,}' for suffix, number in counts.most_common(5)
+    )
+    more = ', ...' * (len(counts) > 5)
+    warn_once(f'WARNING: {counts.total():,} other files in {folder} are left out ({kinds}{more})')
+
+
+@functools.cache
+def warn_once(line: str) -> None:
+  """Prints a line on stderr, unless it was."""
+  print(line, file=sys.stderr)
 
 
 def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:

@@ -90,6 +90,14 @@ def test_sub_folders_named_as_splits_are_splits(tmp_path):
   assert ([path.name for path in test.paths], test.class_names, test[0][1]) == (['2.png'], ['cat', 'dog'], 1)
 
 
+def test_what_lies_beside_the_splits_is_said(tmp_path, capsys):
+  write_images(tmp_path, 'train/0.png', 'test/1.png', 'extra/2.png', 'cover.png')
+  open_folder(tmp_path)
+  assert capsys.readouterr().err == (
+    f'WARNING: beside train, test in {tmp_path} 2 files and folders are left out (cover.png, extra)\n'
+  )
+
+
 def test_one_sub_folder_named_as_a_split_among_others_is_a_class(tmp_path):
   write_images(tmp_path, 'car/0.png', 'train/1.png')
   assert open_folder(tmp_path).class_names == ['car', 'train']
@@ -335,6 +343,33 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
   assert [path.name for path in open_folder(tmp_path).paths] == ['a.png']
 
 
+def test_files_that_are_not_read_are_counted_by_suffix_once(tmp_path, capsys):
+  write_images(tmp_path, 'a.png')
+  for name in ('b.HEIC', 'x/c.heic', 'notes.txt', 'LICENSE', '.DS_Store'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b'')
+  for _ in range(2):
+    open_folder(tmp_path)
+  line = f'WARNING: 4 other files in {tmp_path} are left out (.heic 2, no suffix 1, .txt 1)\n'
+  assert capsys.readouterr().err == line
+  images.warn_once.cache_clear()
+  assert images.find([tmp_path]) == [tmp_path / 'a.png']
+  assert sorted(capsys.readouterr().err) == sorted(line)
+
+
+def test_jfif_ppm_and_pgm_files_are_read(tmp_path):
+  colour, grey = Image.new('RGB', (4, 4), (9, 99, 199)), Image.new('L', (4, 4), 77)
+  colour.save(tmp_path / 'a.jfif', 'JPEG', quality=100)
+  grey.save(tmp_path / 'b.pgm')
+  colour.save(tmp_path / 'c.PPM')
+  source = open_folder(tmp_path)
+  assert [source[i][0].mean(axis=(0, 1)).round(-1).tolist() for i in range(3)] == [
+    [10, 100, 200],
+    [80] * 3,
+    [10, 100, 200],
+  ]
+
+
 def test_linked_folders_are_searched_once_and_loops_end(tmp_path):
   write_images(tmp_path / 'elsewhere', 'x.png')
   write_images(tmp_path / 'data', 'z/1.png')
@@ -353,7 +388,7 @@ def test_a_broken_image_is_named_when_it_is_read(tmp_path):
 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
   assert message(DataError, open_folder, tmp_path) == (
-    f'No images (.bmp .gif .jpeg .jpg .png .tif .tiff .webp) under {tmp_path}; '
+    f'No images (.bmp .gif .jfif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp) under {tmp_path}; '
     'the folder source searches sub-folders too.'
   )
 

@@ -117,7 +117,12 @@ def open_folder(
   if not root.is_dir():
     what = 'is a file' if root.exists() else 'does not exist'
     raise DataError(f'{root} {what}; the folder source needs a folder with images.')
-  splits = _splits(root)
+  splits, others = _splits(root)
+  if splits and others:
+    shown = ', '.join(name if name.isprintable() else ascii(name) for name in others[:3]) + ', ...' * (len(others) > 3)
+    images.warn_once(
+      f'WARNING: beside {", ".join(splits)} in {root} {len(others):,} files and folders are left out ({shown})'
+    )
   if split not in (splits or ('train',)):
     raise DataError(
       f'{root} has no split {split!r}; '
@@ -125,13 +130,15 @@ def open_folder(
       + ", and parts of them such as 'train[:80%]'."
     )
   folder = splits.get(split, root)
-  names = _image_names(folder)
+  everything = _file_names(folder)
+  names = _images_of(everything)
+  images.warn_of_others(folder, (name.rsplit('/')[-1] for name in everything))
   if not names:
     suffixes = ' '.join(images.SUFFIXES)
     raise DataError(f'No images ({suffixes}) under {folder}; the folder source searches sub-folders too.')
   labels, class_names = None, _classes(names)
   if class_names and split != 'train' and 'train' in splits:
-    own, class_names = class_names, _classes(_image_names(splits['train']))
+    own, class_names = class_names, _classes(_images_of(_file_names(splits['train'])))
     unknown = sorted(set(own).difference(class_names)) if class_names else []
     if unknown:
       raise DataError(f'{folder} holds classes that {splits["train"]} does not: {", ".join(unknown)}.')
@@ -142,14 +149,19 @@ def open_folder(
   return FolderSource(folder, paths, labels, class_names, image_size=image_size, crop=crop, channels=channels)
 
 
-def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
-  """The sub-folders that are splits, by the name of the split; none where they are classes, one of which is trains."""
+def _splits(root: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
+  """The sub-folders that are splits, by the name of the split, and what lies beside them.
+
+  There are none where they are classes, one of which is trains.
+  """
   try:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith('.'))
+    paths = sorted(path for path in root.iterdir() if not path.name.startswith('.'))
   except OSError as error:
     raise DataError(f'Cannot list {root} ({error.strerror}).') from error
-  splits = {path.name.lower(): path for path in folders if path.name.lower() in _SPLITS}
-  return splits if len(splits) >= 2 or len(splits) == len(folders) else {}
+  folders = [path for path in paths if path.is_dir()]
+  splits = {name: path for name in _SPLITS for path in folders if path.name.lower() == name}
+  others = [path.name for path in paths if path not in splits.values()]
+  return (splits if len(splits) >= 2 or len(splits) == len(folders) else {}), others
 
 
 def _classes(names: list[str]) -> list[str] | None:
@@ -157,8 +169,12 @@ def _classes(names: list[str]) -> list[str] | None:
   return sorted({name.split('/')[0] for name in names}) if all('/' in name for name in names) else None
 
 
-def _image_names(root: pathlib.Path) -> list[str]:
-  """Names of the images under a folder, relative to it with '/' between folders, sorted."""
+def _images_of(names: list[str]) -> list[str]:
+  return [name for name in names if name.lower().endswith(images.SUFFIXES)]
+
+
+def _file_names(root: pathlib.Path) -> list[str]:
+  """Names of the files under a folder, relative to it with '/' between folders, sorted."""
 
   def refuse(error: OSError):
     raise DataError(f'Cannot list {error.filename} ({error.strerror}).') from error
@@ -175,9 +191,5 @@ def _image_names(root: pathlib.Path) -> list[str]:
     subfolders[:] = [name for name in subfolders if not name.startswith('.')]
     subfolders.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
     inside = pathlib.Path(folder).relative_to(root)
-    names += [
-      (inside / name).as_posix()
-      for name in files
-      if name.lower().endswith(images.SUFFIXES) and not name.startswith('.')
-    ]
+    names += [(inside / name).as_posix() for name in files if not name.startswith('.')]
   return sorted(names)
