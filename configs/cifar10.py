@@ -37,7 +37,7 @@ def reference():
     dir=config_dict.placeholder(str),  # of TensorFlow Datasets; None: TFDS_DATA_DIR or ~/tensorflow_datasets
     image_size=config_dict.placeholder(int),  # pixels; None: as the data are
     crop=config_dict.placeholder(int),  # central square cut out before resizing, pixels; None: the largest
-    channels=3,  # of images read from a folder: 1 grey, 3 RGB
+    channels=3,  # 1 turns images grey; other data keep theirs
     flip=False,  # random left-right flips of real images; the paper uses none
     resident_megabytes=2000,  # a data set of up to this size lives on the device, a larger one is streamed
   )

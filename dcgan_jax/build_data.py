@@ -19,9 +19,11 @@ SOURCES = {
   'folder': lambda path, split, data: folder.open_folder(
     path, split=split, image_size=data.image_size, crop=data.crop, channels=data.channels
   ),
-  'npz': lambda path, split, data: arrays.open_npz(path, split=split, image_size=data.image_size, crop=data.crop),
+  'npz': lambda path, split, data: arrays.open_npz(
+    path, split=split, image_size=data.image_size, crop=data.crop, channels=data.channels
+  ),
   'tfds': lambda path, split, data: tfds.open_tfds(
-    path, split=split, image_size=data.image_size, crop=data.crop, data_dir=data.dir
+    path, split=split, image_size=data.image_size, crop=data.crop, data_dir=data.dir, channels=data.channels
   ),
 }
 

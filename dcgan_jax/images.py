@@ -115,6 +115,12 @@ def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:
   return array.reshape(*array.shape[:2], channels)
 
 
+def to_grey(examples: np.ndarray) -> np.ndarray:
+  """RGB images, uint8 [..., H, W, 3], as grey ones, [..., H, W, 1], by the weights with which files are converted."""
+  grey = Image.fromarray(examples.reshape(-1, *examples.shape[-2:])).convert('L')
+  return np.asarray(grey).reshape(*examples.shape[:-1], 1)
+
+
 def fit(image: np.ndarray, size: int, *, crop: int | None = None) -> np.ndarray:
   """Cuts the central square out of an image and resizes it.
 

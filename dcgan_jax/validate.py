@@ -46,7 +46,6 @@ TEXT = Rule('a name', lambda v: isinstance(v, str) and v != '')
 PATH = Rule(LOCAL, lambda v: isinstance(v, str) and v != '' and '\0' not in v and not is_address(v))
 SOURCE = Rule(f'digits, tfds:NAME, folder:PATH or npz:PATH, with {LOCAL}', PATH.holds)
 WIDTHS = Rule('a tuple of whole numbers from 1, such as (256, 128, 64)', _is_whole_numbers)
-CHANNELS = Rule('1 (grey) or 3 (RGB)', lambda v: v in (1, 3) and _is_integer(v))
 KERNEL_SIZE = Rule(
   'a whole number from 2, or a tuple of whole numbers from 1, one for each width',
   lambda v: (_is_integer(v) and v >= 2) or _is_whole_numbers(v),
@@ -117,7 +116,7 @@ RULES: dict[str, Any] = {
     'dir': _or_none(PATH),
     'image_size': _or_none(COUNT),
     'crop': _or_none(COUNT),
-    'channels': CHANNELS,
+    'channels': COUNT,
     'flip': BOOLEAN,
     'resident_megabytes': NOT_NEGATIVE,
   },

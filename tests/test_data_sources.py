@@ -28,10 +28,10 @@ def noise(*shape) -> np.ndarray:
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def open_npz(path, **contents):
+def open_npz(path, channels=3, **contents):
   """Writes a .npz file and opens its training split as stored."""
   np.savez(path / 'a.npz', **contents)
-  return arrays.open_npz(path / 'a.npz', split='train', image_size=None)
+  return arrays.open_npz(path / 'a.npz', split='train', image_size=None, channels=channels)
 
 
 def write_images(root, *names, size=(6, 4)):
@@ -203,6 +203,12 @@ def test_classes_are_the_largest_label_plus_one():
       '(N, 16384, 1) for sound.',
     ),
     (noise(2, 4, 4, 3), [1, 2, 3], 'There are 2 examples but 3 labels; each example needs one.'),
+    (
+      noise(2, 4, 4, 3),
+      [0, 2**32 + 1],
+      'The labels run up to 4294967297, beyond what int32 holds; number the classes from 0 with np.unique(labels, '
+      'return_inverse=True)[1].',
+    ),
     (noise(2, 4, 4, 3), [1, -1], 'The labels run from -1 to 1, but must be in 0..1.'),
     (
       noise(2, 4, 4, 3),
@@ -228,11 +234,56 @@ def test_npz_arrays_are_found_with_and_without_the_name_of_the_split(tmp_path, p
 
 
 def test_npz_grey_images_get_a_channel_axis(tmp_path):
-  assert open_npz(tmp_path, images=noise(3, 8, 9)).shape == (8, 9, 1)
+  assert open_npz(tmp_path, images=noise(3, 9, 9)).shape == (9, 9, 1)
 
 
 def test_npz_signals_keep_their_channels(tmp_path):
   assert open_npz(tmp_path, images=noise(3, 64, 2)).shape == (64, 2)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'channels', 'advice'),
+  [
+    ((3, 8, 8), 8, 'store np.moveaxis(images, 1, -1)'),
+    ((1, 8, 9), 9, 'store np.moveaxis(images, 1, -1)'),
+    ((2, 64), 64, 'store np.moveaxis(images, 1, -1)'),
+    ((6, 3, 8, 8), 8, 'store np.moveaxis(images, 2, -1)'),
+    ((32, 27), 27, 'store images[..., np.newaxis] if they are grey images'),
+    (
+      (8, 16, 16),
+      16,
+      'store np.moveaxis(images, 1, -1) if axis 1 holds 8 channels, or images[..., np.newaxis] if they are volumes or '
+      'films of one channel',
+    ),
+  ],
+)
+def test_npz_whose_channels_may_not_be_last_is_refused_until_they_are_named(tmp_path, shape, channels, advice):
+  examples = noise(2, *shape)
+  assert message(DataError, open_npz, tmp_path, images=examples) == (
+    f"{tmp_path}/a.npz, split 'train': The examples have shape {examples.shape}, whose last axis may not be that of "
+    f'the channels; {advice}; if it is, set data.channels to {channels}.'
+  )
+  assert open_npz(tmp_path, channels, images=examples).shape == shape
+
+
+@pytest.mark.parametrize('shape', [(8, 8, 8, 1), (4, 8, 8, 3), (9, 9, 13), (64, 2), (12, 10, 3), (8, 8, 4)])
+def test_npz_with_its_channels_last_keeps_them(tmp_path, shape):
+  assert open_npz(tmp_path, images=noise(2, *shape)).shape == shape
+
+
+def test_npz_images_turn_grey_as_files_do(tmp_path):
+  examples = noise(3, 6, 5, 3)
+  source = open_npz(tmp_path, 1, images=examples)
+  images.save_png(tmp_path / 'a.png', examples[2])
+  np.testing.assert_array_equal(source[2][0], images.read(tmp_path / 'a.png', channels=1))
+  assert source.shape == (6, 5, 1)
+
+
+def test_npz_that_has_other_channels_than_asked_for_is_refused(tmp_path):
+  assert message(ConfigError, open_npz, tmp_path, 1, images=noise(3, 64, 2)) == (
+    'data.channels is 1, but the examples have 2 channels, shape (64, 2); set data.channels to 2. RGB images alone can '
+    'be turned grey.'
+  )
 
 
 def test_npz_images_are_cut_and_resized_as_images_fit_does(tmp_path):

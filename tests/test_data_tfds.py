@@ -272,3 +272,12 @@ def test_any_http_answer_counts_as_reachable(error, reachable, monkeypatch):
 
   monkeypatch.setattr('urllib.request.urlopen', answer)
   assert tfds._is_reachable('http://x') is reachable
+
+
+def test_images_turn_grey_where_one_channel_is_asked_for():
+  with tensorflow_datasets.testing.mock_data(num_examples=5):
+    colour, grey = (
+      tfds.open_tfds('cifar10', split='train', image_size=None, crop=None, channels=channels) for channels in (3, 1)
+    )
+    assert (colour.shape, grey.shape) == ((32, 32, 3), (32, 32, 1))
+    assert grey[0][0].shape == (32, 32, 1)

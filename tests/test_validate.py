@@ -43,7 +43,7 @@ def test_no_rule_lets_everything_pass_and_no_value_makes_a_rule_fail():
       'config.generator.optimizer.learning_rate is nan; expected a finite number above 0',
     ),
     ({'discriminator__dropout': 1.0}, 'config.discriminator.dropout is 1.0; expected a number from 0 up to'),
-    ({'data__channels': 2}, r'config.data.channels is 2; expected 1 \(grey\) or 3 \(RGB\)'),
+    ({'data__channels': 0}, 'config.data.channels is 0; expected a whole number from 1'),
     ({'generator__widths': ()}, r'config.generator.widths is \(\); expected a tuple of whole numbers'),
     (
       {'data__image_size': 30},

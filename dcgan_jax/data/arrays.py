@@ -7,7 +7,7 @@ import numpy as np
 from dcgan_jax import images
 from dcgan_jax.errors import ConfigError, DataError
 
-# A last axis longer than this is taken for the width of grey images stored without a channel axis.
+# A last axis longer than this may be the width of images whose channels are elsewhere.
 _MOST_CHANNELS = 4
 
 
@@ -57,40 +57,80 @@ class ArraySource:
     return ArraySource(self.examples[rows], None if self.labels is None else self.labels[rows], self.classes)
 
 
-def open_npz(path: str | pathlib.Path, *, split: str, image_size: int | None, crop: int | None = None) -> ArraySource:
+def open_npz(
+  path: str | pathlib.Path, *, split: str, image_size: int | None, crop: int | None = None, channels: int = 3
+) -> ArraySource:
   """Reads a .npz file written by np.savez.
 
   The file holds uint8 examples [N, *spatial, channels] under '{split}_images' and, if there are labels, integers [N]
-  under '{split}_labels'; a file with one split may call them 'images' and 'labels', and that split is 'train'. Three
-  axes with more than 4 on the last are grey images [N, H, W] and get a channel axis; with up to 4 they are signals of
-  one spatial dimension, [N, length, channels].
+  under '{split}_labels'; a file with one split may call them 'images' and 'labels', and that split is 'train'. Square
+  [N, H, H] are grey images and get a channel axis; with up to 4 on the last axis, three axes are signals of one spatial
+  dimension, [N, length, channels].
 
   Args:
     path: the file.
     split: 'train', 'test' or whatever the file calls it.
     image_size: side in pixels to which images are cut and resized; None leaves examples as stored.
     crop: side in pixels of the central square cut out before resizing; None takes the largest.
+    channels: 1 turns RGB images grey; more than 3 says that the last axis is that of the channels, where it could be
+      another.
 
   Returns:
     A source; `classes` is the largest label plus one.
 
   Raises:
-    DataError: no such file, not such a file, or arrays of the wrong form.
-    ConfigError: image_size or crop for examples that are not images, or crop without image_size.
+    DataError: no such file, not such a file, or arrays of the wrong form, or whose channels may not be the last axis.
+    ConfigError: image_size or crop for examples that are not images, crop without image_size, or other channels.
   """
   path = pathlib.Path(path).expanduser()
   if not path.is_file():
     raise DataError(f'There is no file {path}; the npz source reads one .npz file written by np.savez.')
   examples, labels = _arrays_of(path, split)
-  if examples.ndim == 3 and examples.shape[-1] > _MOST_CHANNELS:
+  if examples.ndim == 3 and examples.shape[1] == examples.shape[2] > _MOST_CHANNELS and channels != examples.shape[2]:
     examples = examples[..., np.newaxis]
   try:
+    _check_axes(examples.shape, channels)
     source = ArraySource(examples, labels)
+    source.examples = _of_channels(source.examples, channels)
   except DataError as error:
     raise DataError(f'{path}, split {split!r}: {error}') from None
   source.examples = fit_all(source.examples, image_size, crop)
   source.shape = source.examples.shape[1:]
   return source
+
+
+def _check_axes(shape: tuple[int, ...], channels: int) -> None:
+  """Raises a DataError where the last axis of examples may not be that of the channels, with the line that mends it."""
+  if len(shape) < 3 or shape[-1] <= _MOST_CHANNELS or shape[-1] == channels:
+    return
+  short = [axis for axis in range(1, len(shape) - 1) if shape[axis] <= _MOST_CHANNELS]
+  if short:
+    advice = f'store np.moveaxis(images, {short[0]}, -1)'
+  elif len(shape) == 3:
+    advice = 'store images[..., np.newaxis] if they are grey images'
+  elif shape[-1] == shape[-2]:
+    advice = (
+      f'store np.moveaxis(images, 1, -1) if axis 1 holds {shape[1]} channels, '
+      'or images[..., np.newaxis] if they are volumes or films of one channel'
+    )
+  else:
+    return
+  raise DataError(
+    f'The examples have shape {shape}, whose last axis may not be that of the channels; {advice}; '
+    f'if it is, set data.channels to {shape[-1]}.'
+  )
+
+
+def _of_channels(examples: np.ndarray, channels: int) -> np.ndarray:
+  """The examples with so many channels, RGB images turned grey for 1; 3 leaves them as they are."""
+  if channels in (3, examples.shape[-1]):
+    return examples
+  if channels == 1 and examples.ndim == 4 and examples.shape[-1] == 3:
+    return images.to_grey(examples)
+  raise ConfigError(
+    f'data.channels is {channels}, but the examples have {examples.shape[-1]} channels, shape {examples.shape[1:]}; '
+    f'set data.channels to {examples.shape[-1]}. RGB images alone can be turned grey.'
+  )
 
 
 def fit_all(examples: np.ndarray, image_size: int | None, crop: int | None = None) -> np.ndarray:
@@ -164,6 +204,11 @@ def _checked_labels(labels, classes: int | None, number: int) -> tuple[np.ndarra
     )
   if len(labels) != number:
     raise DataError(f'There are {number} examples but {len(labels)} labels; each example needs one.')
+  if int(labels.max()) >= np.iinfo(np.int32).max:
+    raise DataError(
+      f'The labels run up to {labels.max()}, beyond what int32 holds; number the classes from 0 with '
+      'np.unique(labels, return_inverse=True)[1].'
+    )
   classes = int(labels.max()) + 1 if classes is None else classes
   if labels.min() < 0 or labels.max() >= classes:
     raise DataError(f'The labels run from {labels.min()} to {labels.max()}, but must be in 0..{classes - 1}.')

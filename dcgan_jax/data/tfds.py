@@ -76,7 +76,8 @@ class TfdsSource:
   def _decoded(self, i: int, record) -> tuple[np.ndarray, int | None]:
     # TFDS' own decoding takes twice as long, spends it on features nobody wants, and fails on grey JPEGs among RGB.
     if isinstance(record, dict):  # as tfds.testing.mock_data hands them out
-      return record['image'], record.get('label')
+      image = record['image']
+      return images.to_grey(image) if image.shape[-1] > self.shape[-1] == 1 else image, record.get('label')
     from tensorflow_datasets.proto import tf_example_pb2
 
     feature = tf_example_pb2.Example.FromString(record).features.feature  # pyright: ignore[reportAttributeAccessIssue]
@@ -92,8 +93,9 @@ def _numbered(indices: list[int]) -> str:
 
 
 def open_tfds(
-  name: str, *, split: str, image_size: int | None, crop: int | None, data_dir: str | os.PathLike | None = None
-) -> TfdsSource:
+  name: str, *, split: str, image_size: int | None, crop: int | None, data_dir: str | os.PathLike | None = None,
+  channels: int = 3,
+) -> TfdsSource:  # fmt: skip
   """Opens a split of a TensorFlow data set, preparing it first if need be.
 
   Reading needs no TensorFlow; preparing - downloading, converting to array_record files - does, once.
@@ -105,9 +107,11 @@ def open_tfds(
     crop: side in pixels of the central square cut out before resizing; None takes the largest.
     data_dir: where prepared data sets are; None means the environment variable TFDS_DATA_DIR, else
       ~/tensorflow_datasets.
+    channels: 1 turns RGB images grey.
 
   Returns:
-    A source with 1 channel where the data set says so and 3 otherwise; `classes` from its feature 'label', if any.
+    A source with 1 channel where the data set or `channels` says so and 3 otherwise; `classes` from its feature
+    'label', if any.
 
   Raises:
     DataError: no such data set or split, no images in it, or it is not prepared and cannot be.
@@ -115,7 +119,7 @@ def open_tfds(
   """
   builder = _builder(name, data_dir)
   features: dict[str, Any] = dict(builder.info.features or {})
-  shape = _shape(name, features, image_size, crop)
+  shape = _shape(name, features, image_size, crop, channels)
   source = TfdsSource(
     _records(builder, name, split),
     f'{name}, split {split!r}',
@@ -196,7 +200,7 @@ def _package(error: ImportError) -> str:
   return f'the package {package}: {_EXTRA if package == "tensorflow" else f"pip install {package}"}'
 
 
-def _shape(name: str, features, image_size: int | None, crop: int | None) -> tuple[int, int, int]:
+def _shape(name: str, features, image_size: int | None, crop: int | None, wanted: int) -> tuple[int, int, int]:
   """Shape of the source's examples."""
   import tensorflow_datasets as tfds
 
@@ -206,7 +210,9 @@ def _shape(name: str, features, image_size: int | None, crop: int | None) -> tup
       f"The TensorFlow data set {name!r} has no feature 'image' with uint8 images; it has: {', '.join(features)}."
     )
   height, width, channels = image.shape
-  channels = 1 if channels == 1 else 3
+  channels = 1 if 1 in (channels, wanted) else 3
+  if wanted not in (1, 3):
+    raise ConfigError(f'data.channels is {wanted}; use 1 for grey, or 3 for what the images of {name!r} are.')
   if image_size is not None:
     return image_size, image_size, channels
   if crop is not None:
