@@ -19,7 +19,7 @@ from dcgan_jax.errors import ConfigError, DataError
 SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 # Decoders of formats nobody asked for are where Pillow's security holes have been.
 _FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
-_MODES = {1: 'L', 3: 'RGB'}
+_MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
 # IPTC's terms for what a trained model has made, and for what it has made beside or in real images.
 _SYNTHETIC = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
 _COMPOSITE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia'
@@ -82,7 +82,8 @@ def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:
 
   Args:
     file: a path, or the bytes of an encoded image. Of an animation the first frame is read.
-    channels: 1 for grey, 3 for RGB; other colour modes are converted, transparency is laid on white.
+    channels: 1 for grey, 3 for RGB; other colour modes are converted, transparency is laid on white. 4 for RGB and
+      opacity.
 
   Returns:
     uint8 [H, W, channels], turned upright as the file's EXIF orientation says.
@@ -105,7 +106,7 @@ def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:
       if image.mode.startswith('I'):
         # Pillow clips 16-bit values at 255 when it converts them; keep the high byte instead.
         image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-      if image.has_transparency_data:
+      if channels != 4 and image.has_transparency_data:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
       array = np.asarray(image.convert(_MODES[channels]))

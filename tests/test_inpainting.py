@@ -125,8 +125,49 @@ def test_masks_miss_the_share_they_say():
   assert (inpainting.random((20, 20, 3), 2, share=0.8, seed=4) != masks[:2]).any()
 
 
+def opaque(colours, opacity=255) -> np.ndarray:
+  """uint8 [h, w, 4] of colours [h, w, 3]."""
+  return np.dstack([colours, np.broadcast_to(np.asarray(opacity, np.uint8), colours.shape[:2])])
+
+
+HOLE = np.pad(np.ones((16, 16), bool), 8)
+PHOTO = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+MASK_PICTURES = {
+  'white on black': opaque(np.repeat(HOLE[..., None] * np.uint8(255), 3, 2)),
+  'zeros and ones': opaque(np.repeat(HOLE[..., None] * np.uint8(1), 3, 2)),
+  'two greys': opaque(np.repeat(np.where(HOLE, np.uint8(120), np.uint8(20))[..., None], 3, 2)),
+  'soft edges': opaque(np.repeat(np.pad(np.full((16, 16, 1), 255, np.uint8), ((8, 8), (8, 8), (0, 0))), 3, 2)),
+  'white strokes on transparency': opaque(np.full_like(PHOTO, 255), HOLE * 255),
+  'black strokes on transparency': opaque(np.zeros_like(PHOTO), HOLE * 255),
+  'photograph with an erased square': opaque(PHOTO, np.where(HOLE, 0, 255)),
+}
+
+
+MASK_PICTURES['soft edges'][7, 8:24, :3] = 100
+
+
+@pytest.mark.parametrize('kind', MASK_PICTURES)
+def test_a_mask_misses_what_was_drawn_or_erased(kind):
+  np.testing.assert_array_equal(inpainting.hole(MASK_PICTURES[kind]), HOLE)
+
+
+@pytest.mark.parametrize(
+  ('picture', 'message'),
+  [
+    (opaque(PHOTO), r'^A mask is black and white, .* and [89]\d% of this picture is grey; is it the mask\?$'),
+    (
+      opaque(np.repeat(np.triu(np.full((32, 32), 255, np.uint8))[..., None], 3, 2), HOLE * 255),
+      r'^A mask has black and white, or strokes and transparency, not all of them; fill what is transparent$',
+    ),
+  ],
+)
+def test_a_picture_that_is_no_mask_is_refused(picture, message):
+  with pytest.raises(DataError, match=message):
+    inpainting.hole(picture)
+
+
 def test_a_mask_file_is_fitted_by_its_nearest_pixels():
-  picture = np.zeros((8, 12, 1), np.uint8)
+  picture = opaque(np.zeros((8, 12, 3), np.uint8))
   picture[2:4, 4:6] = 255
   expected = np.zeros((4, 4), bool)
   expected[1, 1] = True
@@ -308,6 +349,7 @@ def test_the_command_fits_images_of_any_size_and_colour_and_writes_a_sheet(comma
   )  # fmt: skip
   assert code == 0
   assert 'grey.png: loss ' in output
+  assert output.startswith('9.8% of the pixels are missing\n')
   assert images.read(tmp_path / 'new' / 'a.png').shape == (2 * 18 + 2, 4 * 18 + 2, 3)
   arrays = np.load(tmp_path / 'b.npz')
   assert arrays['missing'].sum() == 25
@@ -340,6 +382,7 @@ def test_the_command_takes_folders_and_splits_of_the_data(command, make_run, tmp
     (['--image', 'nope.png'], 'Cannot read nope.png as an image'),
     (['--image', 'empty'], 'No images in empty; expected files named'),
     (['--mask', 'hole.txt'], 'Cannot read hole.txt as an image'),
+    (['--mask', 'colour.png'], 'colour.png: A mask is black and white, white where something is missing'),
     (['--image', 'train:9999'], 'fewer than the 9,999 asked for'),
     (['--image', 'test:3'], "The digits have no split 'test'"),
     (['sound'], 'Examples of this run have the shape (64, 1); only images [H, W, 1 or 3] can be inpainted'),

@@ -16,6 +16,11 @@ import numpy as np
 from dcgan_jax import images, latents, sample
 from dcgan_jax.errors import ConfigError, DataError
 
+# Of pictures of masks: the largest difference within a colour, the lightest black, and the share of greys at edges.
+_SAME_COLOUR = 16
+_BLACK = 32
+_MOST_GREY = 0.1
+
 
 class Completions(NamedTuple):
   """The K best completions of each image, best first.
@@ -69,19 +74,59 @@ def random(shape: tuple[int, ...], num: int, *, share: float, seed: int = 0) -> 
   return np.reshape(permuted, (num, height, width))
 
 
-def fit(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-  """A mask out of a picture: its central square at the size of images [H, W, C] by the nearest pixel, bool [H, W].
+def hole(picture: np.ndarray) -> np.ndarray:
+  """What is missing in a picture of a mask, bool [h, w].
+
+  Without transparency it is white, and what is known is black. Of a layer with strokes of one colour it is the strokes,
+  and of a photograph that was erased in part it is what is transparent.
 
   Args:
-    picture: uint8 [h, w, 1]; what is lighter than middle grey is missing.
-    shape: of the images.
+    picture: uint8 [h, w, 4], RGB and opacity.
+
+  Raises:
+    DataError: the picture is neither.
   """
-  side = min(picture.shape[:2])
-  corner = [(length - side) // 2 for length in picture.shape[:2]]
+  opaque, colours = picture[..., 3] > 127, picture[..., :3]
+  if not opaque.all():
+    drawn = colours[opaque]
+    if len(drawn) == 0 or np.ptp(drawn, axis=0).max() <= _SAME_COLOUR:
+      return opaque
+    if np.isin(drawn, (0, 255)).all() and len(np.unique(drawn, axis=0)) == 2:
+      raise DataError(
+        'A mask has black and white, or strokes and transparency, not all of them; fill what is transparent'
+      )
+    return ~opaque
+  grey = images.to_grey(colours)[..., 0]
+  levels = np.unique(grey)
+  if len(levels) == 2:
+    return grey == levels[1]
+  share = ((grey > _BLACK) & (grey < 255 - _BLACK)).mean()
+  if share > _MOST_GREY:
+    raise DataError(
+      f'A mask is black and white, white where something is missing, and {share:.0%} of this picture is grey; '
+      'is it the mask?'
+    )
+  return grey > 127
+
+
+def fit(picture: np.ndarray, shape: tuple[int, ...], *, crop: int | None = None) -> np.ndarray:
+  """A mask out of a picture: the central square of its `hole` at the size of images by the nearest pixel, bool [H, W].
+
+  Args:
+    picture: uint8 [h, w, 4], RGB and opacity.
+    shape: of the images, [H, W, C].
+    crop: side of the central square in pixels; None takes the largest.
+
+  Raises:
+    DataError: the picture is no mask.
+  """
+  missing = hole(picture)
+  side = min(*missing.shape, crop or max(missing.shape))
+  corner = [(length - side) // 2 for length in missing.shape]
   rows, columns = (
     first + ((np.arange(size) + 0.5) * side / size).astype(int) for first, size in zip(corner, shape[:2], strict=True)
   )
-  return picture[rows[:, None], columns, 0] > 127
+  return missing[rows[:, None], columns]
 
 
 def context_weights(missing: np.ndarray, *, window: int = 7) -> np.ndarray:

@@ -16,8 +16,8 @@ def inpaint(argv: list[str]) -> None:
   )  # fmt: skip
   parser.add_argument(
     '--mask', type=_mask, default='centre', metavar='FILE|centre|left|random:SHARE',
-    help='what is missing: the white of a picture; the central square of half the side; the left half; or that share '
-    'of the pixels, such as random:0.8 (%(default)s)',
+    help='what is missing: the white of a picture, or its strokes on a transparent layer; the central square of half '
+    'the side; the left half; or that share of the pixels, such as random:0.8 (%(default)s)',
   )  # fmt: skip
   parser.add_argument(
     '--class', type=flags.whole_number(0), dest='label', metavar='N',
@@ -54,11 +54,16 @@ def inpaint(argv: list[str]) -> None:
   parts = [_read(restored, source, args.seed) for source in args.sources]
   x, names = np.concatenate([x for x, _ in parts]), [name for _, names in parts for name in names]
   if isinstance(args.mask, pathlib.Path):
-    missing = inpainting.fit(images.read(args.mask, channels=1), restored.shape)
+    picture = images.read(args.mask, channels=4)
+    try:
+      missing = inpainting.fit(picture, restored.shape)
+    except DataError as error:
+      raise DataError(f'{args.mask}: {error}') from None
   elif isinstance(args.mask, float):
     missing = inpainting.random(restored.shape, len(x), share=args.mask, seed=args.seed)
   else:
     missing = inpainting.MASKS[args.mask](restored.shape)
+  print(f'{missing.mean():.1%} of the pixels are missing')
   found = inpainting.inpaint(
     restored, x, missing, completions=args.completions, restarts=args.restarts, steps=args.steps, label=args.label,
     seed=args.seed,
