@@ -15,7 +15,7 @@ from dcgan_jax.metrics import evaluate
 
 _THREADS = 16  # That read labelled examples: waiting on files takes no core.
 SOURCES = {
-  'digits': lambda path, split, data: digits.open_digits(split=split, image_size=data.image_size),
+  'digits': lambda path, split, data: digits.open_digits(split=split, image_size=data.image_size, crop=data.crop),
   'folder': lambda path, split, data: folder.open_folder(
     path, split=split, image_size=data.image_size, crop=data.crop, channels=data.channels
   ),
@@ -67,6 +67,11 @@ def build_feeder(config: ConfigDict, source: Any, *, share: slice = slice(None))
   if megabytes <= config.data.resident_megabytes:
     return resident.ResidentFeeder(source, **options)
   return streamed.StreamedFeeder(source, **options)
+
+
+def crop_of(config: ConfigDict) -> int | None:
+  """Side in pixels of the central square that is cut out of images before they are resized; None: the largest."""
+  return config.data.crop
 
 
 def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:

@@ -41,6 +41,7 @@ class Run:
     directory: the run's work directory.
     step: updates the state has seen.
     shape: of an example, (*spatial, C).
+    crop: side in pixels of the central square that was cut out of the training images; None: the largest.
     num_classes: of the labels that the networks take; None of an unconditional run.
     state: everything that was saved; an ExportedState of an export.
     variables: {'generator': of the averaged generator, 'discriminator': None where a generator was imported alone}.
@@ -60,6 +61,7 @@ class Run:
     self.directory = directory
     self.step = int(state.step)
     self.shape = shape
+    self.crop = build_data.crop_of(config)
     self.num_classes = model.num_classes
     self.state = state
     self._model = model
@@ -128,7 +130,7 @@ class Run:
       raise ConfigError(f'Examples of shape {self.shape} are no images, so there is nothing to show')
 
   def read_images(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
-    """Decodes image files, cuts out the central square and resizes it to the run's shape: uint8 [N, *shape].
+    """Decodes image files, cuts and resizes them to the run's shape as the training data are: uint8 [N, *shape].
 
     Raises:
       DataError: no image, or the run's examples are none.
@@ -136,7 +138,8 @@ class Run:
     height, width, channels = self.shape if sample.is_image(self.shape) else (0, 1, 0)
     if height != width:
       raise DataError(f'Examples of this run have the shape {self.shape}; image files are fitted to squares alone')
-    return np.stack([images.fit(images.read(pathlib.Path(path), channels=channels), height) for path in paths])
+    decoded = (images.read(pathlib.Path(path), channels=channels) for path in paths)
+    return np.stack([images.fit(image, height, crop=self.crop) for image in decoded])
 
   def project(
     self, targets: Any, *, restarts: int = 8, steps: int = 300, learning_rate: float = 0.1, seed: int = 0,

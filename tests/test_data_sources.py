@@ -152,6 +152,12 @@ def test_digits_are_resized_as_images_fit_does():
   np.testing.assert_array_equal(large[3][0], images.fit(small[3][0], 16))
 
 
+def test_digits_are_cut_before_they_are_resized():
+  stored = digits.open_digits(split='train', image_size=None)[0][0]
+  cut = digits.open_digits(split='train', image_size=4, crop=4)[0][0]
+  np.testing.assert_array_equal(cut, stored[2:6, 2:6])
+
+
 def test_digits_have_no_test_split():
   text = message(DataError, digits.open_digits, split='test', image_size=None)
   assert text == "The digits have no split 'test'; their only split is 'train', all 1797 images."

@@ -313,9 +313,9 @@ def make_run():
   """Runs of real, untrained networks."""
 
   @functools.cache
-  def make(shape=(16, 16, 1), labels='none'):
+  def make(shape=(16, 16, 1), labels='none', crop=None):
     values = {'generator.latent_size': 8, 'generator.widths': (8, 4), 'discriminator.widths': (4, 8)}
-    values |= {'tricks.generator_labels': labels}
+    values |= {'tricks.generator_labels': labels} | ({} if crop is None else {'data.crop': crop})
     config = read_config(None, None, [f'--config.{key}={value}' for key, value in values.items()])
     model = build_model.build_model(config, shape, 10)
     return dcgan_jax.run.Run(config, model, jax.jit(model.create)(jax.random.key(0)), shape)
@@ -358,6 +358,25 @@ def test_the_command_fits_images_of_any_size_and_colour_and_writes_a_sheet(comma
   known = ~arrays['missing']
   np.testing.assert_array_equal(arrays['images'][:, 0][:, known], arrays['originals'][:, known])
   assert 'labels' not in arrays
+
+
+def test_images_and_mask_are_cut_as_the_training_data_were(command, make_run, tmp_path):
+  run = make_run(crop=10)
+  run.config.update(data={'source': f'folder:{tmp_path}', 'image_size': 16, 'channels': 1})
+  code, output, error = command(
+    '--image', 'colour.png', '--mask', 'hole.png', '--restarts', 1, '--completions', 1, '--steps', 1, '--arrays',
+    'a.npz', run=run,
+  )  # fmt: skip
+  assert code == 0, error
+  arrays = np.load(tmp_path / 'a.npz')
+  # The first file of the folder, as the run's data have it.
+  trained, _ = run.examples(num=None)
+  np.testing.assert_array_equal(arrays['originals'], trained[:1])
+  mask = inpainting.fit(images.read(tmp_path / 'hole.png', channels=4), run.shape, crop=10)
+  np.testing.assert_array_equal(arrays['missing'], mask)
+  # Of the hole, rows 10 to 19 and columns 4 to 13, the middle 10 x 10 of 32 x 32 holds 9 rows and 3 columns.
+  assert output.startswith(f'{mask.mean():.1%} of the pixels are missing')
+  assert mask.mean() == pytest.approx(0.27, abs=0.05)
 
 
 def test_the_command_takes_folders_and_splits_of_the_data(command, make_run, tmp_path):

@@ -56,7 +56,7 @@ def inpaint(argv: list[str]) -> None:
   if isinstance(args.mask, pathlib.Path):
     picture = images.read(args.mask, channels=4)
     try:
-      missing = inpainting.fit(picture, restored.shape)
+      missing = inpainting.fit(picture, restored.shape, crop=restored.crop)
     except DataError as error:
       raise DataError(f'{args.mask}: {error}') from None
   elif isinstance(args.mask, float):
