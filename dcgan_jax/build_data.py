@@ -14,16 +14,21 @@ from dcgan_jax.errors import ConfigError, DataError, look_up
 from dcgan_jax.metrics import evaluate
 
 _THREADS = 16  # That read labelled examples: waiting on files takes no core.
+
+
+def _part(data: ConfigDict, open_split: Any, *arguments: Any, **options: Any) -> Any:
+  """The part of a split that data.split names, such as 'train[:80%]', of a source that knows whole splits alone."""
+  name, bracket, _ = data.split.partition('[')
+  source = open_split(*arguments, split=name, image_size=data.image_size, crop=data.crop, **options)
+  return source.part(tfds.rows(data.split, len(source))) if bracket else source
+
+
 SOURCES = {
-  'digits': lambda path, split, data: digits.open_digits(split=split, image_size=data.image_size, crop=data.crop),
-  'folder': lambda path, split, data: folder.open_folder(
-    path, split=split, image_size=data.image_size, crop=data.crop, channels=data.channels
-  ),
-  'npz': lambda path, split, data: arrays.open_npz(
-    path, split=split, image_size=data.image_size, crop=data.crop, channels=data.channels
-  ),
-  'tfds': lambda path, split, data: tfds.open_tfds(
-    path, split=split, image_size=data.image_size, crop=data.crop, data_dir=data.dir, channels=data.channels
+  'digits': lambda path, data: _part(data, digits.open_digits),
+  'folder': lambda path, data: _part(data, folder.open_folder, path, channels=data.channels),
+  'npz': lambda path, data: _part(data, arrays.open_npz, path, channels=data.channels),
+  'tfds': lambda path, data: tfds.open_tfds(
+    path, split=data.split, image_size=data.image_size, crop=data.crop, data_dir=data.dir, channels=data.channels
   ),
 }
 
@@ -36,11 +41,7 @@ def build_source(config: ConfigDict) -> Any:
     raise ConfigError(
       f"config.data.source is '{config.data.source}'; expected digits, tfds:NAME, folder:PATH or npz:PATH"
     )
-  # TFDS reads the part of a split itself.
-  split = config.data.split if kind == 'tfds' else config.data.split.partition('[')[0]
-  source = open_source(path, split, config.data)
-  if split != config.data.split:
-    source = source.part(tfds.rows(config.data.split, len(source)))
+  source = open_source(path, config.data)
   tricks = config.tricks
   of_images = {'config.data.flip': config.data.flip, 'config.tricks.augment': tricks.augment}
   of_images |= {f'config.tricks.{key}': tricks[key] for key in ('consistency_real', 'consistency_fake')}
