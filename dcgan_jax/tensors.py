@@ -31,8 +31,9 @@ def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """
   try:
     with path.open('rb') as stream:
-      start = stream.read(4)
-    if start.startswith(_PICKLES):
+      start = stream.read(9)
+    # A safetensors file begins with 8 bytes of length, which can look like a pickle's, then '{'.
+    if start.startswith(_PICKLES) and start[8:] != b'{':
       raise CheckpointError(_conversion(path))
     with safetensors.safe_open(path, framework='numpy') as file:
       return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10
-from dcgan_jax import build_model, export, tensors, torch_layout
+from dcgan_jax import build_model, cli, export, tensors, torch_layout
 from dcgan_jax.commands.import_torch import import_torch
 from dcgan_jax.errors import CheckpointError, ConfigError
 from dcgan_jax.run import Run, load
@@ -137,6 +137,22 @@ def test_the_layout_and_back_is_the_same(run):
     network = torch_layout.from_torch(state, player=player)
     assert (network.step, network.widths, network.bias) == (123, widths, False)
     jax.tree.map(np.testing.assert_array_equal, network.variables, run.variables[player])
+
+
+def test_an_export_whose_headers_begin_like_a_pickle_is_imported(run, tmp_path):
+  export.write(run, tmp_path / 'run')
+  cli.main(['export', '--workdir', str(tmp_path / 'run'), '--format', 'torch', '--to', str(tmp_path / 'torch')])
+  for player in ('generator', 'discriminator'):
+    path = tmp_path / 'torch' / f'{player}.safetensors'
+    content, length = path.read_bytes(), int.from_bytes(path.read_bytes()[:8], 'little')
+    # Spaces after the header belong to the format; 0x80 is the first byte of a pickle.
+    spaces = (0x80 - length) % 256
+    header = content[8 : 8 + length] + b' ' * spaces
+    path.write_bytes((length + spaces).to_bytes(8, 'little') + header + content[8 + length :])
+    assert path.read_bytes()[0] == 0x80
+  assert cli.main(['import', '--from', str(tmp_path / 'torch'), '--to', str(tmp_path / 'back')]) in (None, 0)
+  imported = load(tmp_path / 'back')
+  jax.tree.map(np.testing.assert_array_equal, imported.variables, run.variables)
 
 
 def test_a_generator_alone_is_imported_and_says_so_where_a_discriminator_is_asked_for(run, tmp_path, capsys):
