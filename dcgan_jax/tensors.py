@@ -4,6 +4,7 @@ import pathlib
 import shlex
 from collections.abc import Mapping
 
+import ml_dtypes  # noqa: F401 - it makes bfloat16 known to NumPy, by whose name safetensors asks for it.
 import numpy as np
 import safetensors
 import safetensors.numpy

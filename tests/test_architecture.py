@@ -67,7 +67,7 @@ ONE_IMPORTER = {
   'PIL': 'images', 'matplotlib': 'plots', 'orbax': 'checkpoint', 'tensorboardX': 'hooks', 'grain': 'data.streamed',
   'tensorflow_datasets': 'data.tfds', 'safetensors': 'tensors', 'huggingface_hub': 'hub',
   'pooch': 'metrics.inception_weights', 'platformdirs': 'workdir', 'imageio_ffmpeg': 'images',
-  'jinja2': 'templates', 'markupsafe': 'templates', 'rich': 'tables',
+  'jinja2': 'templates', 'markupsafe': 'templates', 'rich': 'tables', 'ml_dtypes': 'tensors',
 }  # fmt: skip
 
 

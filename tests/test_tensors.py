@@ -1,10 +1,18 @@
 """Tensors in safetensors files: what is read, and what is refused."""
 
+import json
+import pathlib
+import subprocess
+import sys
+
+import ml_dtypes
 import numpy as np
 import pytest
 
 from dcgan_jax import tensors
 from dcgan_jax.errors import CheckpointError
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def _pad_header(path, *, modulo):
@@ -34,3 +42,16 @@ def test_a_pickle_is_refused(tmp_path, start):
   (tmp_path / 'a.pth').write_bytes(start)
   with pytest.raises(CheckpointError, match='is a pickle, which can run code as it is read'):
     tensors.read(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('dtype', [ml_dtypes.bfloat16, np.float16])
+def test_half_precision_is_read_by_a_program_that_imports_nothing_else(tmp_path, dtype):
+  tensors.write(tmp_path / 'a.safetensors', {'kernel': np.array([1, -2.5, 0.125], dtype)}, {})
+  program = (
+    'import json, pathlib, sys; from dcgan_jax import tensors; before = "jax" in sys.modules; '
+    'found = tensors.read(pathlib.Path(sys.argv[1]))[0]["kernel"]; '
+    'print(json.dumps([before, str(found.dtype), found.astype("float32").tolist()]))'
+  )
+  command = [sys.executable, '-c', program, str(tmp_path / 'a.safetensors')]
+  ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+  assert json.loads(ended.stdout) == [False, np.dtype(dtype).name, [1, -2.5, 0.125]]

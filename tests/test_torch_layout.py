@@ -155,6 +155,18 @@ def test_an_export_whose_headers_begin_like_a_pickle_is_imported(run, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, imported.variables, run.variables)
 
 
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_weights_of_half_precision_are_imported_as_float32(run, tmp_path, dtype):
+  state = torch_layout.to_torch(run.variables['generator'], player='generator', step=5)
+  state = {name: leaf.astype(dtype) if leaf.dtype == np.float32 else leaf for name, leaf in state.items()}
+  tensors.write(tmp_path / 'netG.safetensors', state, {})
+  import_torch(['--from', str(tmp_path / 'netG.safetensors'), '--to', str(tmp_path / 'export')])
+  found = load(tmp_path / 'export').variables['generator']
+  assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+  rounded = jax.tree.map(lambda leaf: leaf.astype(dtype).astype(np.float32), run.variables['generator'])
+  jax.tree.map(np.testing.assert_array_equal, found, rounded)
+
+
 def test_a_generator_alone_is_imported_and_says_so_where_a_discriminator_is_asked_for(run, tmp_path, capsys):
   state = torch_layout.to_torch(run.variables['generator'], player='generator', step=5)
   tensors.write(tmp_path / 'netG.safetensors', state, {})
