@@ -84,8 +84,11 @@ class Run:
       live: from the generator as the last update left it, and not from the averaged one.
 
     Raises:
-      ConfigError: a label where there are none, or one that does not exist, or a live sample of an export.
+      ConfigError: fewer than one sample, a label where there are none, or one that does not exist, or a live sample of
+        an export.
     """
+    if num < 1:
+      raise ConfigError(f'num is {num}; expected 1 sample or more, so give a larger number')
     self.labels(num, label)
     if live and isinstance(self.state, ExportedState):
       raise ConfigError('An export holds the averaged generator alone; draw live samples from the run itself')
@@ -159,7 +162,7 @@ class Run:
       z [B, Z] and the mean squared error of its image, on the scale of [-1, 1], [B].
 
     Raises:
-      DataError: the targets are not of the run's shape.
+      DataError: the targets are not of the run's shape, or floats beyond [-1, 1].
       ConfigError: a label where there are none, one that does not exist, or none where it is needed.
 
     References: Lipton and Tripathi 2017; the paper has no projection.
@@ -284,7 +287,7 @@ class Run:
       examples: uint8, or floats in [-1, 1], [B, *shape].
 
     Raises:
-      DataError: the examples are not of the run's shape.
+      DataError: the examples are not of the run's shape, or floats beyond [-1, 1].
       ConfigError: the discriminator sees labels, so that its features are not of the image alone.
 
     References: Radford et al. 2016, section 5.1.
@@ -299,11 +302,19 @@ class Run:
     return np.concatenate([np.asarray(_max_pool(layer, cells=4)) for layer in activations], axis=1)
 
   def _examples(self, examples: Any) -> np.ndarray:
-    """uint8, or floats in [-1, 1], [B, *shape] as float32; DataError where the shape is another."""
+    """uint8, or floats in [-1, 1], [B, *shape] as float32; DataError where the shape or the range is another."""
     examples = np.asarray(examples)
     if examples.shape[1:] != self.shape:
       raise DataError(f'The examples have the shape {examples.shape}; expected [B, {", ".join(map(str, self.shape))}]')
-    return images.to_float(examples) if examples.dtype == np.uint8 else examples.astype(np.float32)
+    if examples.dtype == np.uint8:
+      return images.to_float(examples)
+    # A little more than 1 is a rounding error; NaN is within nothing.
+    if not (np.abs(examples) <= 1 + 1e-4).all():
+      raise DataError(
+        f'The examples are {examples.dtype} from {examples.min():.4g} to {examples.max():.4g}; expected uint8 or '
+        'floats in [-1, 1]; pass pixels of 0 to 255 as uint8, or as pixels / 127.5 - 1'
+      )
+    return examples.astype(np.float32)
 
   def untrained(self, seed: int = 0) -> 'Run':
     """The same networks before their first update, by another key than the run's: the baseline of a probe."""

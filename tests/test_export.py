@@ -18,7 +18,7 @@ import dcgan_jax
 from configs import digits
 from dcgan_jax import build_model, cli, export, hub, images, model_card, tensors, workdir
 from dcgan_jax.data.digits import open_digits
-from dcgan_jax.errors import CheckpointError, ConfigError
+from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.run import Run
 
 SHAPE = (16, 16, 1)
@@ -62,6 +62,23 @@ def test_what_is_loaded_draws_and_sees_as_what_was_exported(run, exported):
   with jax.numpy_rank_promotion('allow'):
     _, errors = loaded.project(drawn[:1], restarts=2, steps=3)
   assert errors.shape == (1,)
+
+
+@pytest.mark.parametrize('num', [0, -1])
+def test_no_samples_are_refused_in_words(run, num):
+  with pytest.raises(ConfigError, match=f'num is {num}; expected 1 sample or more'):
+    run.sample(num)
+
+
+@pytest.mark.parametrize('look', ['features', 'project'])
+@pytest.mark.parametrize(
+  ('value', 'dtype', 'seen'), [(255, np.float32, 'float32 from 0 to 255'), (2, np.int64, '2'), (np.nan, float, 'nan')]
+)
+def test_pixels_on_another_scale_are_refused_with_their_range(run, look, value, dtype, seen):
+  examples = np.zeros((2, *run.shape), dtype)
+  examples[1, 0, 0] = value
+  with pytest.raises(DataError, match=rf'{seen}; expected uint8 or floats in \[-1, 1\]; pass pixels of 0 to 255'):
+    getattr(run, look)(examples)
 
 
 def test_an_export_has_no_live_generator_no_other_step_and_cannot_be_trained_on(exported, capsys):
