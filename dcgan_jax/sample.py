@@ -82,6 +82,33 @@ def is_image(shape: tuple[int, ...]) -> bool:
   return len(shape) == 3 and shape[-1] in (1, 3)
 
 
+def check_destination(path: pathlib.Path, shape: tuple[int, ...], *, num: int) -> None:
+  """Raises ConfigError where `save` could not write `num` examples of a shape, or would mix them with other images.
+
+  Args:
+    path: as of `save`; a folder may hold images that the new ones replace, and no others.
+    shape: shape of an example.
+    num: number of examples.
+  """
+  if path.suffix not in ('.png', '.npz', ''):
+    raise ConfigError(f"Cannot write samples as '{path.suffix}'; --out is a .png (grid), an .npz or a folder of PNGs")
+  if path.suffix != '.npz' and not is_image(shape):
+    raise ConfigError(f'Examples of shape {shape} are no images; write them to an .npz')
+  if path.suffix or not path.is_dir():
+    return
+  own = {_file_name(i) for i in range(num)}
+  others = sorted(p.name for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES and p.name not in own)
+  if others:
+    raise ConfigError(
+      f'{path} holds {len(others)} other images, such as {others[0]}; expected a new or empty folder, '
+      f'or one of {num} earlier samples to replace; give another --out, or remove the images first'
+    )
+
+
+def _file_name(index: int) -> str:
+  return f'{index:06d}.png'
+
+
 def save(
   path: pathlib.Path, examples: np.ndarray, *, columns: int | None = None, origin: Mapping[str, str] | None = None
 ) -> None:
@@ -95,12 +122,10 @@ def save(
       which is their index. None: nothing.
 
   Raises:
-    ConfigError: a suffix that is none of these, or pictures asked of examples that are no images.
+    ConfigError: a suffix that is none of these, pictures asked of examples that are no images, or a folder that holds
+      other images.
   """
-  if path.suffix not in ('.png', '.npz', ''):
-    raise ConfigError(f"Cannot write samples as '{path.suffix}'; --out is a .png (grid), an .npz or a folder of PNGs")
-  if path.suffix != '.npz' and not is_image(examples.shape[1:]):
-    raise ConfigError(f'Examples of shape {examples.shape[1:]} are no images; write them to an .npz')
+  check_destination(path, examples.shape[1:], num=len(examples))
   path.parent.mkdir(parents=True, exist_ok=True)
   if path.suffix == '.npz':
     np.savez_compressed(path, images=examples)
@@ -109,4 +134,4 @@ def save(
   else:
     path.mkdir(exist_ok=True)
     for i, example in enumerate(examples):
-      images.save_png(path / f'{i:06d}.png', example, origin=origin and {**origin, 'sample': str(i)})
+      images.save_png(path / _file_name(i), example, origin=origin and {**origin, 'sample': str(i)})

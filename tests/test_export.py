@@ -81,6 +81,23 @@ def test_pixels_on_another_scale_are_refused_with_their_range(run, look, value, 
     getattr(run, look)(examples)
 
 
+def test_an_evaluation_by_another_seed_is_kept_beside_the_first(run, tmp_path, monkeypatch):
+  export.write(run, tmp_path)
+  report = lambda self, num, *, seed, **_: ({'seed': seed}, np.zeros((4, 4, 1), np.uint8))
+  monkeypatch.setattr(Run, 'evaluate', report)
+  for seed in ('0', '1', '7'):
+    assert cli.main(['evaluate', '--workdir', str(tmp_path), '--num', '100', '--features', 'self', '--seed', seed]) == 0
+  seen = {path.name: json.loads(path.read_text())['seed'] for path in (tmp_path / 'evaluations').glob('*.json')}
+  name = '00000000_self_100_train'
+  assert seen == {f'{name}.json': 0, f'{name}_seed1.json': 1, f'{name}_seed7.json': 7}
+
+
+def test_a_folder_of_another_draw_is_refused_to_sample(exported, tmp_path, capsys):
+  command = ['sample', '--workdir', str(exported), '--out', str(tmp_path / 'drawn'), '--num']
+  assert [cli.main([*command, '3']), cli.main([*command, '3']), cli.main([*command, '2'])] == [0, 0, 2]
+  assert 'holds 1 other images, such as 000002.png' in capsys.readouterr().err
+
+
 def test_an_export_has_no_live_generator_no_other_step_and_cannot_be_trained_on(exported, capsys):
   with pytest.raises(ConfigError, match='An export holds the averaged generator alone'):
     dcgan_jax.load(exported).sample(1, live=True)

@@ -68,6 +68,23 @@ def test_what_cannot_be_written_is_refused(tmp_path, name, shape, message):
     sample.save(tmp_path / name, np.zeros(shape, np.uint8))
 
 
+def test_a_folder_takes_one_draw_and_is_refused_to_a_smaller_one(tmp_path):
+  examples = np.zeros((5, 4, 4, 3), np.uint8)
+  (tmp_path / 'notes.txt').write_text('not an image')
+  for value in (0, 9):  # The same command again replaces its own images.
+    sample.save(tmp_path, examples + np.uint8(value))
+  with pytest.raises(ConfigError, match=r'holds 3 other images, such as 000002.png; expected .* give another --out'):
+    sample.save(tmp_path, examples[:2])
+  assert images.read(tmp_path / '000000.png').max() == 9
+
+
+def test_a_folder_of_photographs_takes_no_samples(tmp_path):
+  (tmp_path / 'me.JPG').write_bytes(b'')
+  with pytest.raises(ConfigError, match='holds 1 other images, such as me.JPG'):
+    sample.save(tmp_path, np.zeros((2, 4, 4, 3), np.uint8))
+  assert [path.name for path in tmp_path.iterdir()] == ['me.JPG']
+
+
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
   """A run of four steps, and the same after two more with the key off."""

@@ -30,6 +30,7 @@ def evaluate(argv: list[str]) -> None:
     allow_few=args.allow_few,
   )  # fmt: skip
   name = f'{restored.step:08d}_{args.features}_{args.num}_{args.reference}{"_live" * args.live}'
+  name += f'_seed{args.seed}' if args.seed else ''
   directory = restored.directory / 'evaluations'
   directory.mkdir(exist_ok=True)
   workdir.write(directory, f'{name}.json', report)

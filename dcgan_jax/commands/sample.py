@@ -24,6 +24,7 @@ def sample(argv: list[str]) -> None:
   from dcgan_jax import sample as samples
 
   restored = run.load(args.workdir, step=args.step)
+  samples.check_destination(args.out, restored.shape, num=args.num)
   columns = restored.num_classes if args.label is None else None
   examples, origin = restored.sample(args.num, seed=args.seed, label=args.label), restored.origin(seed=args.seed)
   samples.save(args.out, examples, columns=columns, origin=origin)
