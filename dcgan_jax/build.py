@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from dcgan_jax import hooks, images, parallel, sample, step, train, workdir
 from dcgan_jax.build_data import build_feeder, build_reference, build_source, images_per_step
-from dcgan_jax.build_game import build_game
+from dcgan_jax.build_game import build_game, build_loss
 from dcgan_jax.build_model import build_model, check_memory
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.data import resident
@@ -286,6 +286,7 @@ def _evaluation(config, directory, evaluator, draw, *, progress, step) -> hooks.
     progress=progress,
     step=step,
     stop_on_collapse=options.stop_on_collapse,
+    loss_has_floor=build_loss(config).has_floor,
   )
 
 

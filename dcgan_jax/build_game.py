@@ -30,12 +30,18 @@ AUGMENTATIONS = {
 }
 
 
+def build_loss(config: ConfigDict) -> adversarial.AdversarialLoss:
+  """The adversarial loss that a config names, with its targets."""
+  tricks = config.tricks
+  targets = adversarial.targets(real=tricks.real_target, fake=tricks.fake_target, flipped=tricks.flipped_labels)
+  return look_up(LOSSES, config.loss, 'config.loss')(targets)
+
+
 def build_game(config: ConfigDict, model: Model) -> step.Game:
   """The functions a training step is made of."""
   tricks = config.tricks
   flip = augment.flip if config.data.flip else augment.unchanged
-  targets = adversarial.targets(real=tricks.real_target, fake=tricks.fake_target, flipped=tricks.flipped_labels)
-  loss = look_up(LOSSES, config.loss, 'config.loss')(targets)
+  loss = build_loss(config)
   conditional = model.num_classes is not None
   return step.Game(
     latents=model.latents,

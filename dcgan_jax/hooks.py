@@ -24,6 +24,7 @@ from dcgan_jax.errors import CheckpointError, DivergenceError
 from dcgan_jax.state import GANState
 
 LOSS_OF_A_COLLAPSE = 1e-3
+STEPS_OF_A_COLLAPSE = 100  # Steps in a row with such a loss; a single batch that is told apart is no collapse.
 DUPLICATES_OF_A_COLLAPSE = 0.5
 
 
@@ -245,6 +246,7 @@ class Evaluation:
     progress: Progress,
     step: int,
     stop_on_collapse: bool,
+    loss_has_floor: bool,
   ):
     """Opens the evaluations of a run at `step`.
 
@@ -255,12 +257,14 @@ class Evaluation:
       progress: shows the metric, and what there is to say.
       step: of the run.
       stop_on_collapse: end the run where it would only be warned of.
+      loss_has_floor: whether a discriminator's loss near 0 means that it tells every fake.
     """
     self._measure = measure
     self._best = best
     self._progress = progress
     self._stop = stop_on_collapse
-    self._loss_was_said = False
+    self._loss_has_floor = loss_has_floor
+    self._low_steps = 0
     self._file = _open_lines(workdir / 'metrics.jsonl', step)
     self._seen = read_lines(workdir / 'metrics.jsonl')
     self._events = Events(workdir, step=step, suffix='.metrics')
@@ -286,11 +290,13 @@ class Evaluation:
       self.warn(step, f'{metrics["near_duplicates"]:.0%} of the samples have a near-copy, of real images 1 %')
 
   def watch(self, first: int, scalars: dict[str, np.ndarray]) -> None:
-    losses = scalars['discriminator/loss']
-    collapsed, said = losses.max() < LOSS_OF_A_COLLAPSE, self._loss_was_said
-    self._loss_was_said = collapsed
-    if collapsed and not said:
-      self.warn(first + len(losses), f"the discriminator's loss is below {LOSS_OF_A_COLLAPSE}: it tells every fake")
+    if not self._loss_has_floor:
+      return
+    for step, loss in enumerate(scalars['discriminator/loss'], first + 1):
+      self._low_steps = self._low_steps + 1 if loss < LOSS_OF_A_COLLAPSE else 0
+      if self._low_steps == STEPS_OF_A_COLLAPSE:
+        what = f'below {LOSS_OF_A_COLLAPSE} in {STEPS_OF_A_COLLAPSE} steps in a row: it tells every fake'
+        self.warn(step, f"the discriminator's loss is {what}")
 
   def warn(self, step: int, what: str) -> None:
     """Says in words that a run collapses, or ends it."""

@@ -2,12 +2,15 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan_jax import hooks, images
+from dcgan_jax import build_game, hooks, images
 from dcgan_jax.errors import DivergenceError
+from dcgan_jax.objectives import adversarial
 from dcgan_jax.state import GANState
 
 
@@ -102,7 +105,7 @@ class _Progress:
     self.lines.append(line)
 
 
-def _evaluation(tmp_path, values, *, step=0, stop=False, near_duplicates=0.0, best=None):
+def _evaluation(tmp_path, values, *, step=0, stop=False, near_duplicates=0.0, best=None, has_floor=True):
   metrics = iter([{'fid': value, 'near_duplicates': near_duplicates} for value in values])
   return hooks.Evaluation(
     tmp_path,
@@ -111,6 +114,7 @@ def _evaluation(tmp_path, values, *, step=0, stop=False, near_duplicates=0.0, be
     progress=_Progress(),
     step=step,
     stop_on_collapse=stop,
+    loss_has_floor=has_floor,
   )
 
 
@@ -151,13 +155,39 @@ def test_repeated_samples_are_said_in_words(tmp_path):
   evaluation.close()
 
 
-def test_a_discriminator_that_tells_every_fake_is_said_once(tmp_path):
-  evaluation = _evaluation(tmp_path, [])
-  for first in (0, 2, 4):
-    evaluation.watch(first, {'discriminator/loss': np.array([1e-4, 1e-5])})
-  assert len(evaluation._progress.lines) == 1
-  assert "Step 2: this run seems to collapse: the discriminator's loss is below" in evaluation._progress.lines[0]
+def _watched(tmp_path, losses, *, block, has_floor=True):
+  """What is said of the discriminator's losses in blocks of steps."""
+  evaluation = _evaluation(tmp_path, [], has_floor=has_floor)
+  for first in range(0, len(losses), block):
+    evaluation.watch(first, {'discriminator/loss': np.array(losses[first : first + block])})
   evaluation.close()
+  return evaluation._progress.lines
+
+
+@pytest.mark.parametrize('block', [1, 7, 100, 500])
+def test_a_discriminator_that_tells_every_fake_is_said_once_at_a_step_that_no_block_changes(tmp_path, block):
+  losses = [1e-4] * 99 + [0.5] * 4 + [1e-4] * 250
+  assert _watched(tmp_path, losses, block=block) == [
+    "Step 203: this run seems to collapse: the discriminator's loss is below 0.001 in 100 steps in a row: "
+    'it tells every fake'
+  ]
+
+
+def _least(loss):
+  """The least of the discriminator's losses over pairs of logits."""
+  logits = [np.full(2, value, np.float32) for value in (-40, -1, 0, 1, 40)]
+  keys = jax.random.split(jax.random.key(0), 2)
+  return np.min([loss.discriminator(keys, real, fake) for real in logits for fake in logits])
+
+
+@pytest.mark.parametrize('name', build_game.LOSSES)
+def test_a_low_loss_is_a_collapse_only_where_the_loss_has_a_floor(tmp_path, monkeypatch, name):
+  monkeypatch.setattr(build_game, '_mean', jnp.mean)
+  loss = build_game.LOSSES[name](adversarial.targets())
+  least = _least(loss)
+  assert loss.has_floor == (name != 'wasserstein') == (least >= 0)
+  lines = _watched(tmp_path, [float(least)] * 150, block=50, has_floor=loss.has_floor)
+  assert len(lines) == loss.has_floor
 
 
 def test_a_collapse_can_stop_the_run(tmp_path):

@@ -17,10 +17,13 @@ class AdversarialLoss(NamedTuple):
   discriminator: (keys [B], real_logits [B], fake_logits [B]) -> [B].
   generator: (fake_logits [B], real_logits) -> [B]; `real_logits` is a function that returns logits of real images,
     perhaps of another number of them. It costs a pass of the discriminator, so only losses that need it call it.
+  has_floor: whether the discriminator's loss is never negative. A loss near 0 then means that the discriminator tells
+    every fake; without a floor it means nothing.
   """
 
   discriminator: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
   generator: Callable[[jax.Array, Callable[[], jax.Array]], jax.Array]
+  has_floor: bool
 
 
 def targets(real: float = 1.0, fake: float = 0.0, flipped: float = 0.0) -> Targets:
@@ -63,7 +66,7 @@ def non_saturating(targets: Targets) -> AdversarialLoss:
     del real_logits
     return softplus(-fake_logits)
 
-  return AdversarialLoss(_classify(targets), generator)
+  return AdversarialLoss(_classify(targets), generator, has_floor=True)
 
 
 def saturating(targets: Targets) -> AdversarialLoss:
@@ -73,7 +76,7 @@ def saturating(targets: Targets) -> AdversarialLoss:
     del real_logits
     return -softplus(fake_logits)
 
-  return AdversarialLoss(_classify(targets), generator)
+  return AdversarialLoss(_classify(targets), generator, has_floor=True)
 
 
 def least_squares(targets: Targets) -> AdversarialLoss:
@@ -90,7 +93,7 @@ def least_squares(targets: Targets) -> AdversarialLoss:
     del real_logits
     return 0.5 * (fake_logits - 1) ** 2
 
-  return AdversarialLoss(discriminator, generator)
+  return AdversarialLoss(discriminator, generator, has_floor=True)
 
 
 def hinge() -> AdversarialLoss:
@@ -103,7 +106,7 @@ def hinge() -> AdversarialLoss:
     del keys
     return relu(1 - real_logits) + relu(1 + fake_logits)
 
-  return AdversarialLoss(discriminator, _raise_logits)
+  return AdversarialLoss(discriminator, _raise_logits, has_floor=True)
 
 
 def wasserstein() -> AdversarialLoss:
@@ -116,7 +119,7 @@ def wasserstein() -> AdversarialLoss:
     del keys
     return fake_logits - real_logits
 
-  return AdversarialLoss(discriminator, _raise_logits)
+  return AdversarialLoss(discriminator, _raise_logits, has_floor=False)
 
 
 def relativistic_average(mean: Callable[[jax.Array], jax.Array]) -> AdversarialLoss:
@@ -139,7 +142,7 @@ def relativistic_average(mean: Callable[[jax.Array], jax.Array]) -> AdversarialL
     logits = real_logits()
     return softplus(mean(logits) - fake_logits) + mean(softplus(logits - mean(fake_logits)))
 
-  return AdversarialLoss(discriminator, generator)
+  return AdversarialLoss(discriminator, generator, has_floor=True)
 
 
 def _classify(targets: Targets) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
