@@ -198,7 +198,7 @@ def judge(
   (logits, features), updated = discriminator.apply_fn(
     discriminator.variables, images, labels, train=True, keys=keys, mutable=['batch_stats', 'auxiliary']
   )
-  class_logits = next(iter(jax.tree.leaves(updated.get('auxiliary', {}))), None)
+  class_logits = updated.get('auxiliary', {}).get('classifier', {}).get('class_logits')
   judgement = Judgement(logits, features, class_logits)
   return judgement, discriminator.replace(batch_stats=updated.get('batch_stats', {}))
 

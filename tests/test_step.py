@@ -228,3 +228,14 @@ def test_keys_of_an_example_do_not_depend_on_the_number_of_devices(devices, keys
 def test_keys_differ_between_uses_examples_and_steps(keys_on):
   keys = [leaf for number in (5, 6) for leaf in keys_on(1, number).values()]
   assert len(np.unique(np.concatenate(keys), axis=0)) == 2 * 8 * len(USES)
+
+
+@pytest.mark.parametrize('auxiliary', [{}, {'classifier': {'class_logits': np.full((2, 3), 7.0)}}])
+def test_class_logits_are_taken_by_name_whatever_else_is_stored(tiny_state, auxiliary):
+  def apply(variables, images, labels, **_):
+    return (images, ()), {'auxiliary': {'a_map': np.zeros(5), **auxiliary}}
+
+  discriminator = tiny_state.discriminator.replace(apply_fn=apply)
+  judgement, _ = step.judge(discriminator, np.ones(2), None, None)
+  expected = auxiliary['classifier']['class_logits'] if auxiliary else None
+  assert judgement.class_logits is expected
