@@ -12,21 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import (
-  build,
-  build_data,
-  build_model,
-  config_files,
-  export,
-  hub,
-  images,
-  latents,
-  parallel,
-  sample,
-  workdir,
-)
+from dcgan_jax import build, build_data, build_model, config_files, export, hub, images, latents, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
+from dcgan_jax.parallel import check_platform
 from dcgan_jax.state import ExportedState, GANState
 from dcgan_jax.validate import validate
 
@@ -375,7 +364,7 @@ def load(
   config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())
   shape, classes = workdir.read_description(directory)
-  parallel.check_platform()
+  check_platform()
   model = build_model.build_model(config, shape, classes)
   abstract = jax.eval_shape(model.create, jax.random.key(0))
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
