@@ -67,7 +67,7 @@ def load(text: str):
   from ml_collections import ConfigDict
 
   name, variant = split(text)
-  file = find(name)
+  file = find(name).absolute()  # As Python names it in tracebacks.
   with _importable(file):
     try:
       module = _load_module(file)

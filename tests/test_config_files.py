@@ -68,3 +68,10 @@ def test_the_name_of_a_shipped_export_is_found_unless_a_directory_has_it(tmp_pat
   assert config_files.find_export('nothing') is None
   (tmp_path / 'digits').mkdir()
   assert config_files.find_export('digits') is None
+
+
+def test_the_line_of_a_mistake_is_named_in_a_file_given_by_a_relative_path_too(tmp_path, monkeypatch):
+  (tmp_path / 'mine.py').write_text('def get_config():\n  return 1 / 0\n')
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ConfigError, match=r'^Cannot read mine.py, line 2: ZeroDivisionError: division by zero$'):
+    config_files.load('mine.py')
