@@ -13,14 +13,15 @@ from collections.abc import Callable
 import jax
 from ml_collections import ConfigDict
 
-from dcgan_jax import hooks, images, parallel, sample, step, train, workdir
+from dcgan_jax import hooks, images, parallel, sample, step, stopping, train, workdir
 from dcgan_jax.build_data import build_feeder, build_reference, build_source, images_per_step
 from dcgan_jax.build_game import build_game, build_loss
 from dcgan_jax.build_model import build_model, check_memory
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.data import resident
-from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, look_up
+from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, UserError, look_up
 from dcgan_jax.metrics import evaluate, features, inception_weights
+from dcgan_jax.record import Events, cut, read_lines
 from dcgan_jax.state import GANState
 
 
@@ -102,41 +103,49 @@ def run_training(
   if max_rescues and jax.process_count() > 1:
     raise ConfigError('--rescues works in one process; leave it out where several train together')
   source = build_source(config)
-  rescues = workdir.rescues(directory) if here else []
-  players = _players(config, source, len(rescues))
+  players = _players(config, source, rescues=0)
   share = config.batch_size // len(devices)
   check_memory(players['model'], source.shape, batch_size=share, memory=parallel.memory_of(jax.local_devices()[0]))
-  evaluator = None
-  if here and config.evaluation.every is not None:
-    options = {name: config.evaluation[name] for name in ('features', 'weights', 'reference')}
-    evaluator = build_evaluator(config, **options)
+  evaluator = functools.cache(lambda: _evaluator(config))
   with workdir.held(directory) if here else contextlib.nullcontext():
+    if here:
+      # Another process may have trained here since the command looked at the directory.
+      workdir.check_unchanged(directory, config.to_dict())
+    rescues = workdir.rescues(directory) if here else []
     while True:
       try:
+        players = _players(config, source, len(rescues))
         return _run(
           config, directory, evaluator, rescues, source=source, devices=devices, go_on_unsaved=go_on_unsaved, **players
         )
-      except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-          raise
-        raise CheckpointError(
-          f'Cannot write in {directory} ({error.strerror}); make room, then the same command goes on from the last '
-          'checkpoint'
-        ) from error
-      except jax.errors.JaxRuntimeError as error:
-        if 'RESOURCE_EXHAUSTED' not in str(error):
-          raise
-        raise ConfigError(
-          f'The device ran out of memory at config.batch_size {config.batch_size}; try {config.batch_size // 2}, in '
-          'another --workdir, or smaller widths'
-        ) from error
       except DivergenceError as error:
         if len(rescues) >= max_rescues:
           raise
         rescues.append({'step': _go_back(directory, rescues), 'reason': str(error)})
         which = f'rescue {len(rescues)} of {max_rescues}'
         print(f'{error}. Back to step {rescues[-1]["step"]} at half the learning rates, {which}', file=sys.stderr)
-        players = _players(config, source, len(rescues))
+      except Exception as error:
+        explained = _explained(error, config, directory)
+        if explained is None:
+          raise
+        raise explained from error
+
+
+def _explained(error: Exception, config: ConfigDict, directory: pathlib.Path) -> UserError | None:
+  """What a user can do about an error of training; None where nothing is known."""
+  if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
+    return ConfigError(
+      f'The device ran out of memory at config.batch_size {config.batch_size}; try {config.batch_size // 2}, in '
+      'another --workdir, or smaller widths'
+    )
+  if parallel.is_first_process() and not workdir.is_held(directory):
+    return CheckpointError(f'{directory} was removed while the run trained in it; the same command starts anew')
+  if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    return CheckpointError(
+      f'Cannot write in {directory} ({error.strerror}); make room, then the same command goes on from the last '
+      'checkpoint'
+    )
+  return None
 
 
 def _go_back(directory, rescues) -> int:
@@ -161,43 +170,59 @@ def _players(config, source, rescues: int) -> dict:
 
 def _run(config, directory, evaluator, rescues, *, model, game, source, devices, go_on_unsaved) -> None:
   """Trains from the newest checkpoint, or from nothing, to the end."""
-  here, kept = parallel.is_first_process(), config.logging.checkpoints_kept
-  with Checkpoints(directory / 'checkpoints', kept=kept) if here else contextlib.nullcontext() as checkpoints:
-    if checkpoints is None or checkpoints.latest_step() is None:
+  here, logging = parallel.is_first_process(), config.logging
+  options = {'kept': logging.checkpoints_kept, 'every': logging.checkpoint_every}
+  with Checkpoints(directory / 'checkpoints', **options) if here else contextlib.nullcontext() as checkpoints:
+    # Of several processes only the first knows.
+    latest = (checkpoints.latest_step() or 0) if here else 0
+    is_whole = functools.partial(_is_whole, config, directory, source.shape)
+    was_whole = functools.cache(is_whole)
+    if here and (latest < config.steps or not was_whole()):
+      evaluator()  # Compiles nothing, and says what it lacks before anything does.
+    if not latest:
       state = jax.jit(model.create)(jax.random.key(config.seed))
     else:
       abstract = jax.eval_shape(model.create, jax.random.key(config.seed))
       state = checkpoints.restore(abstract, sharding=parallel.sharding(jax.local_devices()))
     state = parallel.of_first_process(parallel.replicate(state, jax.local_devices()))
     first = int(state.step)
+    lacks = parallel.any_process(here and first == config.steps and not was_whole())
     if here:
-      _announce(config, directory, source, first, devices, rescues)
-    if first >= config.steps:
-      return
-    if here:
-      checkpoints.check_space(state)
-    with hooks.StopSignals() as signals:
-      state = _train(
-        config, directory, state, signals, evaluator,
-        model=model, game=game, source=source, checkpoints=checkpoints, devices=devices, go_on_unsaved=go_on_unsaved,
-      )  # fmt: skip
-  if here and Checkpoints(directory / 'checkpoints', read_only=True).latest_step() != int(state.step):
+      _announce(config, directory, source, first, devices, rescues, lacks=lacks)
+    with stopping.StopSignals() as signals:
+      if first < config.steps or lacks:
+        state = _train(
+          config, directory, state, signals, evaluator,
+          model=model, game=game, source=source, checkpoints=checkpoints, devices=devices, go_on_unsaved=go_on_unsaved,
+        )  # fmt: skip
+      stopped = parallel.any_process(signals.received is not None)
+      stopped = int(state.step) < config.steps or parallel.any_process(here and stopped and not is_whole())
+  if here and int(state.step) not in Checkpoints(directory / 'checkpoints', read_only=True).steps():
     raise CheckpointError(
       f'Step {state.step} could not be saved in {directory}; make room, then the same command goes on from the '
       'checkpoint before'
     )
-  if int(state.step) < config.steps:
+  if stopped:
     resume = f'python launch.py --workdir {shlex.quote(str(directory))}'
     raise StoppedError(
       f'Stopped and saved at step {state.step}; to go on: {resume}', 128 + (signals.received or signal.SIGTERM)
     )
-  if here:
-    _show_pictures(directory / 'samples', functools.partial(build_origin(config, directory), seed=config.seed))
+  if here and first <= config.steps:
+    _finish(config, directory, is_new=first < config.steps or lacks)
 
 
-def _announce(config, directory, source, first, devices, rescues) -> None:
+def _is_whole(config, directory, shape) -> bool:
+  """Whether all that is due at the last step is there, but for the animation."""
+  steps = config.steps
+  measured = config.evaluation.every is None or any(
+    line['step'] == steps for line in read_lines(directory / 'metrics.jsonl')
+  )
+  return measured and hooks.samples_path(directory / 'samples', steps, shape).exists()
+
+
+def _announce(config, directory, source, first, devices, rescues, *, lacks) -> None:
   """Says what is about to happen, and writes down what the run is."""
-  if first >= config.steps:
+  if first > config.steps or (first == config.steps and not lacks):
     print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
     return
   before = workdir.read_config(directory)['steps'] if first else config.steps
@@ -206,8 +231,12 @@ def _announce(config, directory, source, first, devices, rescues) -> None:
       f'config.steps {before:,} -> {config.steps:,}: from here on the learning rates are those of a run of '
       f'{config.steps:,} steps (config.tricks.decay {config.tricks.decay})'
     )
+  described = workdir.describe_run(source.shape, source.classes, rescues)
+  kinds = ', '.join(sorted({device.device_kind for device in devices}))
+  start = workdir.start(first, f'{len(devices)} {devices[0].platform} ({kinds})', described['versions'])
+  starts = [*workdir.starts(directory), start]
   workdir.write(directory, 'config.json', config.to_dict())
-  workdir.write(directory, 'run.json', workdir.describe_run(source.shape, source.classes, rescues))
+  workdir.write(directory, 'run.json', {**described, 'starts': starts})
   print(
     f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
     f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
@@ -225,12 +254,13 @@ def _train(
   data = parallel.replicate(feeder.data, jax.local_devices())
   key = parallel.replicate(jax.random.fold_in(jax.random.key(config.seed), 1), jax.local_devices())
   finite_check = hooks.FiniteCheck(checkpoints)
+  # The state is saved first: what comes then may take long, and a run that resumes there does what is missing.
   intervals = [config.logging.checkpoint_every, config.logging.samples_every]
   intervals += [config.evaluation.every] if config.evaluation.every is not None else []
   watchers, actions = (), [lambda step, state: None] * len(intervals)
   if checkpoints is not None:
     watchers, actions = _record(
-      config, directory, evaluator, int(state.step),
+      config, directory, signals, evaluator(), int(state.step),
       model=model, shape=source.shape, checkpoints=checkpoints, finite_check=finite_check, go_on_unsaved=go_on_unsaved,
     )  # fmt: skip
   try:
@@ -242,7 +272,7 @@ def _train(
       steps_per_call=config.steps_per_call,
       watchers=(*watchers, finite_check),
       # Every process stops its blocks at the same steps.
-      hooks=[hooks.Hook(*pair) for pair in zip(intervals, actions, strict=True)],
+      hooks=[hooks.Hook(*pair, when_stopped=i == 0) for i, pair in enumerate(zip(intervals, actions, strict=True))],
       stopping=lambda: parallel.any_process(signals.received is not None),
     )
   finally:
@@ -251,7 +281,7 @@ def _train(
 
 
 def _record(
-  config, directory, evaluator, step, *, model, shape, checkpoints, finite_check, go_on_unsaved
+  config, directory, signals, evaluator, step, *, model, shape, checkpoints, finite_check, go_on_unsaved
 ) -> tuple[tuple, list]:
   """What the first process does: watchers, and actions for each of the intervals."""
   draw = functools.partial(
@@ -259,14 +289,27 @@ def _record(
     num=config.logging.num_samples, seed=config.seed, labels=model.labels,
   )  # fmt: skip
   origin = functools.partial(build_origin(config, directory), seed=config.seed)
+  hooks.drop_samples(directory / 'samples', step)
+  events = Events(directory, step=step, measured=[line['step'] for line in cut(directory / 'metrics.jsonl', step)])
   progress = hooks.Progress(step=step, steps=config.steps, batch_size=images_per_step(config))
-  watchers = (progress, hooks.Scalars(directory, every=config.logging.scalars_every, step=step))
+  watchers = (progress, hooks.Scalars(directory, every=config.logging.scalars_every, step=step, events=events))
   actions = [
     hooks.save_checkpoint(checkpoints, finite_check),
     hooks.save_samples(directory / 'samples', draw, shape, columns=model.num_classes, origin=origin),
   ]
   if evaluator is not None:
-    evaluation = _evaluation(config, directory, evaluator, draw, progress=progress, step=step)
+    evaluation = hooks.Evaluation(
+      directory,
+      measure=lambda variables: evaluator.measure(draw(variables, num=config.evaluation.num), seed=config.seed),
+      best=Checkpoints(directory / 'best', kept=None),
+      checkpoints=checkpoints,
+      events=events,
+      progress=progress,
+      signals=signals,
+      step=step,
+      stop_on_collapse=config.evaluation.stop_on_collapse,
+      loss_has_floor=build_loss(config).has_floor,
+    )
     watchers, actions = (*watchers, evaluation), [*actions, evaluation.act]
   if go_on_unsaved:
     actions = [hooks.going_on(act, progress) for act in actions]
@@ -275,23 +318,27 @@ def _record(
   return watchers, actions
 
 
-def _evaluation(config, directory, evaluator, draw, *, progress, step) -> hooks.Evaluation:
+def _evaluator(config) -> evaluate.Evaluator | None:
+  """That of the evaluations while training; None where there are none."""
   options = config.evaluation
-  best = Checkpoints(directory / 'best', kept=1)
-  best.drop_after(step)
-  return hooks.Evaluation(
-    directory,
-    measure=lambda variables: evaluator.measure(draw(variables, num=options.num), seed=config.seed),
-    best=best,
-    progress=progress,
-    step=step,
-    stop_on_collapse=options.stop_on_collapse,
-    loss_has_floor=build_loss(config).has_floor,
-  )
+  if options.every is None:
+    return None
+  return build_evaluator(config, features=options.features, weights=options.weights, reference=options.reference)
 
 
-def _show_pictures(directory: pathlib.Path, origin: Callable) -> None:
-  animation = hooks.save_animation(directory, origin=origin)
-  print(f'Samples: {max(directory.glob("[0-9]*"))}')
+def _finish(config, directory, *, is_new: bool) -> None:
+  """Leaves a run at its last step as it should be: its latest checkpoints, the best state alone, the animation."""
+  kept = workdir.read_config(directory)['logging']['checkpoints_kept']  # As it was when the run ended.
+  with Checkpoints(directory / 'checkpoints', kept=None) as checkpoints:
+    checkpoints.keep(checkpoints.steps()[-kept:])
+  if (directory / 'best').is_dir():
+    with Checkpoints(directory / 'best', kept=None) as best:
+      best.keep(best.steps()[-1:])
+  samples = directory / 'samples'
+  if not is_new and (samples / 'training.gif').exists():
+    return
+  animation = hooks.save_animation(samples, origin=functools.partial(build_origin(config, directory), seed=config.seed))
+  if is_new:
+    print(f'Samples: {max(samples.glob("[0-9]*"), default=samples)}')
   if animation:
     print(f'Training as an animation: {animation}')

@@ -5,12 +5,14 @@ manifest: dtype, shape and sha256 of every tensor, checked when it is restored.
 """
 
 import contextlib
+import dataclasses
 import hashlib
+import json
 import logging
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,18 +24,20 @@ from flax import serialization
 from dcgan_jax.errors import CheckpointError
 from dcgan_jax.state import GANState
 
+_ITEMS = ('state', 'manifest', 'about')
 _OVERHEAD = 500_000  # Bytes of names, shapes and manifest, and to spare.
 
 
 class Checkpoints:
   """The checkpoints of a run: `<directory>/<step>/`, written asynchronously, each whole or absent."""
 
-  def __init__(self, directory: pathlib.Path, *, kept: int = 1, read_only: bool = False):
+  def __init__(self, directory: pathlib.Path, *, kept: int | None = 1, every: int = 1, read_only: bool = False):
     """Opens a directory of checkpoints.
 
     Args:
       directory: where they are; created unless `read_only`.
-      kept: how many of the latest stay.
+      kept: number of the latest checkpoints that stay; None keeps all.
+      every: steps whose multiples are saved. A checkpoint of another step, which a stop leaves, goes with the next one.
       read_only: restore only; nothing is created or removed.
     """
     # Orbax takes a relative path without a word and then loses the first checkpoint.
@@ -49,18 +53,22 @@ class Checkpoints:
     # That a directory is opened to be read only is no news to who asked for it.
     with _errors_only(logging.getLogger('absl')):
       options = ocp.CheckpointManagerOptions(
-        preservation_policy=None if read_only else ocp.checkpoint_managers.LatestN(kept),
+        preservation_policy=None if read_only or kept is None else _LatestMultiples(kept, every),
         cleanup_tmp_directories=not read_only,
         create=not read_only and not alone,
         read_only=read_only,
         **alone,
       )
-      self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'manifest'))
+      self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=_ITEMS)
     self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
   def latest_step(self) -> int | None:
     """Step of the newest checkpoint, or None."""
     return self._manager.latest_step()
+
+  def steps(self) -> list[int]:
+    """Steps of all checkpoints, in order; the newest may still be being written."""
+    return sorted(self._manager.all_steps())
 
   def save(self, step: int, state: GANState) -> None:
     """Starts to write the state of a step; a step that is there already stays as it is.
@@ -68,13 +76,18 @@ class Checkpoints:
     Raises:
       CheckpointError: the disk is too full for it, or this one or the one before could not be written.
     """
+    if not self.directory.is_dir():
+      raise CheckpointError(f'{self.directory} was removed while the run wrote to it; start the run again')
     if step in self._manager.all_steps():
       return
     self.check_space(state)
     # The next update reuses the state's buffers while Orbax still writes in the background.
     copy = self._copy(state) if jax.process_count() == 1 else jax.device_get(state)
     tree = serialization.to_state_dict(copy)
-    items = {'state': ocp.args.StandardSave(tree), 'manifest': ocp.args.JsonSave(_manifest(tree))}
+    manifest = _manifest(tree)
+    about = {'step': step, 'manifest_sha256': _digest(manifest)}
+    items = {'state': ocp.args.StandardSave(tree), 'manifest': ocp.args.JsonSave(manifest)}
+    items['about'] = ocp.args.JsonSave(about)
     try:
       saved = self._manager.save(step, args=ocp.args.Composite(**items), force=True)
     except Exception as error:
@@ -125,23 +138,33 @@ class Checkpoints:
 
   def _read(self, step: int, target: dict) -> dict:
     """The state of a step as nested dicts; raises CheckpointError for other networks and _DamagedError."""
-    # Checkpoints of earlier versions have none.
-    has_manifest = (self.directory / str(step) / 'manifest').exists()
+    path = self.directory / str(step)
+    has_manifest = (path / 'manifest').exists()
     try:
-      restore = ocp.args.Composite(manifest=ocp.args.JsonRestore())
-      manifest = self._manager.restore(step, args=restore)['manifest'] if has_manifest else None
+      # Checkpoints of earlier versions have no manifest, or nothing about themselves.
+      written = json.loads((path / '_CHECKPOINT_METADATA').read_text(encoding='utf-8'))['item_handlers']
+      about = self._read_json(step, 'about') if 'about' in written else {}
+      manifest = self._read_json(step, 'manifest') if has_manifest else None
       if manifest is not None:
         self._check_networks(step, _described(target), {path: line[:2] for path, line in manifest.items()})
       tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))['state']
+      found, saved_as = _manifest(tree), int(about.get('step', tree['step']))
     except CheckpointError:
       raise
     except Exception as error:  # Orbax, TensorStore and JAX each raise their own.
       what = 'damaged' if has_manifest else 'damaged, or of other networks'
       raise _DamagedError(f'{what}: {_one_line(error)}') from error
-    changed = [path for path, line in _manifest(tree).items() if manifest is not None and line != manifest[path]]
+    changed = [path for path, line in found.items() if manifest is not None and line != manifest[path]]
     if changed:
       raise _DamagedError(f'damaged: {", ".join(changed[:3])}{" ..." * (len(changed) > 3)} not as written')
+    if about.get('manifest_sha256', _digest(found)) != _digest(found):
+      raise _DamagedError('damaged: its values are not those that were written')
+    if saved_as != step:
+      raise _DamagedError(f'renamed or copied: it holds step {saved_as}')
     return tree
+
+  def _read_json(self, step: int, item: str) -> dict[str, Any]:
+    return self._manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.JsonRestore()}))[item]
 
   def _check_networks(self, step: int, asked: dict[str, list], found: dict[str, list]) -> None:
     differ = [path for path in sorted(asked.keys() | found.keys()) if asked.get(path) != found.get(path)]
@@ -166,8 +189,19 @@ class Checkpoints:
 
   def drop_after(self, step: int) -> None:
     """Deletes the checkpoints of later steps, which a run that went back has not reached again."""
-    for later in [found for found in self._manager.all_steps() if found > step]:
-      self._manager.delete(later)
+    self.keep([found for found in self._manager.all_steps() if found <= step])
+
+  def keep(self, steps: Collection[int]) -> None:
+    """Deletes the checkpoints of all other steps."""
+    for other in set(self._manager.all_steps()) - set(steps):
+      self._manager.delete(other)
+
+  def copy_from(self, other: 'Checkpoints', step: int) -> None:
+    """Takes over a checkpoint as it is."""
+    part = self.directory / f'{step}.orbax-checkpoint-tmp-copy'  # One that a kill leaves goes as Orbax's own do.
+    shutil.copytree(other.directory / str(step), part)
+    part.rename(self.directory / str(step))
+    self._manager.reload()
 
   def _rename(self, step: int, why: str) -> pathlib.Path:
     path = self.directory / str(step)
@@ -193,6 +227,14 @@ class Checkpoints:
     for path in self.directory.glob('*.orbax-checkpoint-tmp*'):
       shutil.rmtree(path, ignore_errors=True)
 
+  def wait(self) -> None:
+    """Waits until everything is written; raises CheckpointError if it could not be."""
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      self._remove_unfinished()
+      raise CheckpointError(f'Cannot finish saving in {self.directory} ({_one_line(error)})') from error
+
   def __enter__(self) -> 'Checkpoints':
     return self
 
@@ -202,18 +244,34 @@ class Checkpoints:
       self.close()
 
   def close(self) -> None:
-    """Waits until everything is written; raises CheckpointError if it could not be."""
+    """Waits as `wait` does and ends."""
     try:
-      self._manager.wait_until_finished()
-    except Exception as error:
-      self._remove_unfinished()
-      raise CheckpointError(f'Cannot finish saving in {self.directory} ({_one_line(error)})') from error
+      self.wait()
     finally:
       self._manager.close()
 
 
 class _DamagedError(Exception):
   """A checkpoint that is not what was written."""
+
+
+@dataclasses.dataclass
+class _LatestMultiples(ocp.checkpoint_managers.PreservationPolicy):
+  """Keeps the latest `kept` of the checkpoints at multiples of `every` steps and the newest.
+
+  So what is kept does not depend on where a run was stopped.
+  """
+
+  kept: int
+  every: int
+
+  def should_preserve(
+    self, checkpoints: Sequence[ocp.checkpoint_managers.PolicyCheckpointInfo], *, context: Any
+  ) -> list[bool]:
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    latest = [step for step in sorted(steps) if step % self.every == 0 or step == max(steps)][-self.kept :]
+    return [step in latest for step in steps]
 
 
 def _described(tree: dict) -> dict[str, list]:
@@ -226,6 +284,10 @@ def _manifest(tree: dict) -> dict[str, list]:
   """Path of every tensor -> [dtype, shape, sha256]."""
   digests = [hashlib.sha256(np.ascontiguousarray(leaf)).hexdigest() for leaf in jax.tree.leaves(tree)]
   return {path: [*line, digest] for (path, line), digest in zip(_described(tree).items(), digests, strict=True)}
+
+
+def _digest(manifest: dict[str, list]) -> str:
+  return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,27 +1,21 @@
 """What happens while a run trains: progress, scalars, finite check; sample grids and checkpoints every n steps."""
 
-import json
-import os
+import math
 import pathlib
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-from dcgan_jax import images, sample
+from dcgan_jax import images, progress, sample
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.errors import CheckpointError, DivergenceError
+from dcgan_jax.errors import CheckpointError, DataError, DivergenceError
+from dcgan_jax.record import Events, Lines
 from dcgan_jax.state import GANState
+from dcgan_jax.stopping import StopSignals
 
 LOSS_OF_A_COLLAPSE = 1e-3
 STEPS_OF_A_COLLAPSE = 100  # Steps in a row with such a loss; a single batch that is told apart is no collapse.
@@ -36,10 +30,16 @@ class Watcher(Protocol):
 
 
 class Hook(NamedTuple):
-  """An action on the state at multiples of `every` steps and after the last one."""
+  """An action on the state at multiples of `every` steps and after the last one.
+
+  every: steps.
+  act: takes the step and the state. It does nothing where what it makes of that step is there already.
+  when_stopped: whether it also acts where a run is stopped; the others then leave their work to the resumed run.
+  """
 
   every: int
   act: Callable[[int, GANState], None]
+  when_stopped: bool = False
 
 
 class Progress:
@@ -48,15 +48,12 @@ class Progress:
   def __init__(self, *, step: int, steps: int, batch_size: int):
     self._batch_size = batch_size
     self._notes: dict[str, float] = {}
-    # Where the output is a file, a line every ten seconds is enough.
-    interval = 0.5 if sys.stderr.isatty() else 10.0
-    self._bar = tqdm.tqdm(
+    self._bar = progress.bar(
       total=steps * batch_size,
       initial=step * batch_size,
       unit=' images',
       unit_scale=True,
-      mininterval=interval,
-      dynamic_ncols=True,
+      mininterval=0.5,
       smoothing=0.1,
     )
 
@@ -72,49 +69,28 @@ class Progress:
     self._notes[name] = value
 
   def say(self, line: str) -> None:
-    """Prints a line above the bar."""
+    """Prints a line, in a terminal above the bar."""
     self._bar.write(line, file=sys.stderr)
 
   def close(self) -> None:
     self._bar.close()
 
 
-class Events:
-  """A TensorBoard event file, written at once: tensorboardX's own thread waits for ever on a full disk."""
-
-  def __init__(self, workdir: pathlib.Path, *, step: int, suffix: str = ''):
-    """Opens a file for a run at `step`; what a killed run wrote of later steps is not shown."""
-    (workdir / 'tensorboard').mkdir(exist_ok=True)
-    self._writer = EventsWriter(str(workdir / 'tensorboard' / 'events'), f'.{step}{suffix}')
-    if step:
-      self._writer.write_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
-
-  def add(self, step: int, values: dict[str, float]) -> None:
-    summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
-    self._writer.write_event(Event(step=step, wall_time=time.time(), summary=summary))
-
-  def flush(self) -> None:
-    self._writer.flush()
-
-  def close(self) -> None:
-    self._writer.close()
-
-
 class Scalars:
-  """Writes every n-th step's scalars to scalars.jsonl and to TensorBoard event files."""
+  """Writes every n-th step's scalars to scalars.jsonl and to TensorBoard."""
 
-  def __init__(self, workdir: pathlib.Path, *, every: int, step: int):
-    """Opens both for a run at `step`."""
+  def __init__(self, workdir: pathlib.Path, *, every: int, step: int, events: Events):
+    """Opens scalars.jsonl for a run at `step`; closes `events` with it."""
     self._every = every
-    self._file = _open_lines(workdir / 'scalars.jsonl', step)
-    self._events = Events(workdir, step=step)
+    self._file = Lines(workdir / 'scalars.jsonl', step=step)
+    self._events = events
 
   def watch(self, first: int, scalars: dict[str, np.ndarray]) -> None:
     for i in range(len(scalars['generator/loss'])):
       step = first + i + 1
       if step % self._every == 0:
         values = {name: float(all_steps[i]) for name, all_steps in scalars.items()}
-        self._file.write(json.dumps({'step': step, **values}) + '\n')
+        self._file.add({'step': step, **values})
         self._events.add(step, values)
     self._file.flush()
     self._events.flush()
@@ -146,33 +122,6 @@ class FiniteCheck:
       f'Training diverged at step {step}: {what}; {good}. '
       'Try smaller learning rates in another --workdir, or another seed'
     )
-
-
-class StopSignals:
-  """While entered, notes SIGINT and SIGTERM so that the run can end after its block; a second one ends it at once.
-
-  received: the signal's number, or None.
-  """
-
-  def __init__(self):
-    self.received: int | None = None
-    self._handlers: dict[int, Any] = {}
-
-  def __enter__(self) -> 'StopSignals':
-    # Python lets only the main thread handle signals.
-    if threading.current_thread() is threading.main_thread():
-      self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-    return self
-
-  def __exit__(self, *_: Any) -> None:
-    for number, handler in self._handlers.items():
-      signal.signal(number, handler)
-
-  def _note(self, number: int, _: Any) -> None:
-    if self.received is not None:
-      os._exit(128 + number)
-    self.received = number
-    print('\nStopping after this block of steps; once more stops at once', file=sys.stderr)
 
 
 def save_checkpoint(checkpoints: Checkpoints, finite_check: FiniteCheck) -> Callable[[int, GANState], None]:
@@ -219,23 +168,46 @@ def save_samples(
   """An action that draws from the averaged generator, always from the same latents, into <step>.png (or .npz).
 
   Args:
-    directory: of the pictures.
+    directory: folder of the pictures.
     draw: variables of the generator -> samples, uint8 [N, *shape].
     shape: of an example.
     columns: of the grid; None makes it as square as it can be.
     origin: `step=` -> what the picture says of itself.
   """
-  suffix = 'png' if sample.is_image(shape) else 'npz'
 
   def act(step: int, state: GANState) -> None:
-    path = directory / f'{step:08d}.{suffix}'
-    sample.save(path, draw(state.averaged), columns=columns, origin=origin(step=step))
+    path = samples_path(directory, step, shape)
+    if path.exists():
+      return
+    directory.mkdir(exist_ok=True)  # Without its parents: a run whose directory was removed ends.
+    part = path.with_name(f'.{path.name}')
+    sample.save(part, draw(state.averaged), columns=columns, origin=origin(step=step))
+    part.replace(path)
 
   return act
 
 
+def samples_path(directory: pathlib.Path, step: int, shape: tuple[int, ...]) -> pathlib.Path:
+  """Where the samples of a step are."""
+  return directory / f'{step:08d}.{"png" if sample.is_image(shape) else "npz"}'
+
+
+def drop_samples(directory: pathlib.Path, step: int) -> None:
+  """Removes the samples of later steps, which a run at `step` repeats, and the animation, which its end makes."""
+  for path in directory.glob('*'):
+    name, _, suffix = path.name.lstrip('.').partition('.')
+    is_part = path.name.startswith('.') and name.isdecimal()
+    is_later = suffix in ('png', 'npz') and name.isdecimal() and int(name) > step
+    if is_part or is_later or path.name == 'training.gif':
+      path.unlink()
+
+
 class Evaluation:
-  """Measures the averaged generator, keeps the best state apart, and says when the run seems to collapse."""
+  """Measures the averaged generator, keeps the best state apart, and says when the run seems to collapse.
+
+  A best state is on the disk before its line is, and the one before it stays for as long as a checkpoint is older than
+  its successor: wherever a run resumes, best/ has the best state of the lines up to there.
+  """
 
   def __init__(
     self,
@@ -243,7 +215,10 @@ class Evaluation:
     *,
     measure: Callable[[dict], dict[str, float]],
     best: Checkpoints,
+    checkpoints: Checkpoints,
+    events: Events,
     progress: Progress,
+    signals: StopSignals,
     step: int,
     stop_on_collapse: bool,
     loss_has_floor: bool,
@@ -251,38 +226,77 @@ class Evaluation:
     """Opens the evaluations of a run at `step`.
 
     Args:
-      workdir: of the run; a line an evaluation goes to its metrics.jsonl.
+      workdir: directory of the run; each evaluation adds a line to its metrics.jsonl.
       measure: variables of the generator -> metrics, of which the first is the one to be made small.
-      best: checkpoints of the best state alone.
+      best: checkpoints of the best states.
+      checkpoints: checkpoints of the run, from which it may be resumed.
+      events: TensorBoard's file.
       progress: shows the metric, and what there is to say.
-      step: of the run.
+      signals: a signal to stop ends a measurement; the resumed run repeats it.
+      step: step of the run.
       stop_on_collapse: end the run where it would only be warned of.
       loss_has_floor: whether a discriminator's loss near 0 means that it tells every fake.
     """
     self._measure = measure
     self._best = best
+    self._checkpoints = checkpoints
+    self._events = events
     self._progress = progress
+    self._signals = signals
     self._stop = stop_on_collapse
     self._loss_has_floor = loss_has_floor
     self._low_steps = 0
-    self._file = _open_lines(workdir / 'metrics.jsonl', step)
-    self._seen = read_lines(workdir / 'metrics.jsonl')
-    self._events = Events(workdir, step=step, suffix='.metrics')
+    self._file = Lines(workdir / 'metrics.jsonl', step=step)
+    self._lines = {line['step']: line for line in self._file.lines}
+    best.drop_after(step)
+    self._find_best()
+
+  def _find_best(self) -> None:
+    """Sees that best/ has the best state of the lines, or says what it has."""
+    latest = self._lines[max(self._lines)] if self._lines else {}
+    name = next((key for key in latest if key != 'step'), '')
+    measured = {step: line[name] for step, line in self._lines.items() if _is_finite(line.get(name))}
+    if not measured:
+      return
+    step = min(measured, key=measured.__getitem__)
+    kept = self._best.steps()
+    if step in kept:
+      return
+    if step in self._checkpoints.steps() and not any(other > step for other in kept):
+      self._best.copy_from(self._checkpoints, step)
+      return
+    instead = self._kept_line()
+    what = f'it has that of step {instead["step"]}' if instead else 'it begins anew'
+    self._progress.say(f'best/ lacks the state of step {step}, the best so far ({name} {measured[step]:.4g}); {what}')
+
+  def _kept_line(self) -> dict[str, Any] | None:
+    """The line of the best state that is kept."""
+    measured = [step for step in self._best.steps() if step in self._lines]
+    return self._lines[max(measured)] if measured else None
 
   def act(self, step: int, state: GANState) -> None:
-    if any(line['step'] == step for line in self._seen):
+    if step in self._lines:
       return
-    metrics = self._measure(state.averaged)
+    metrics = None
+    with self._signals.giving_up():
+      metrics = self._measure(state.averaged)
+    if metrics is None:
+      return
     name, value = next(iter(metrics.items()))
-    best = min((line[name] for line in self._seen if name in line), default=None)
-    if best is None or value < best:
+    line = self._kept_line() or {}
+    best = line[name] if _is_finite(line.get(name)) else None
+    is_best = _is_finite(value) and (best is None or value < best)
+    if is_best:
       self._best.save(step, state)
-    line = {'step': step, **metrics}
-    self._seen.append(line)
-    self._file.write(json.dumps(line) + '\n')
-    self._file.flush()
+      self._best.wait()
     self._events.add(step, {f'metrics/{key}': n for key, n in metrics.items() if not isinstance(n, list)})
     self._events.flush()
+    self._lines[step] = {'step': step, **metrics}
+    self._file.add(self._lines[step])
+    self._file.sync()
+    kept = [kept for kept in self._best.steps() if kept != step or is_best]
+    resumable = [max((best for best in kept if best <= saved), default=None) for saved in self._checkpoints.steps()]
+    self._best.keep({*resumable, *kept[-1:]})
     self._progress.note(name, value)
     if best is not None and value > 1.5 * best:
       self.warn(step, f'{name} is {value:.4g}, up from {best:.4g} at its best, which best/ keeps')
@@ -307,15 +321,18 @@ class Evaluation:
 
   def close(self) -> None:
     self._file.close()
-    self._events.close()
     self._best.close()
 
 
+def _is_finite(value: Any) -> bool:
+  return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def save_animation(directory: pathlib.Path, *, origin: Callable[..., dict[str, str] | None]) -> pathlib.Path | None:
-  """Turns the grids of a run into training.gif; None without grids.
+  """Turns the grids of a run into training.gif, without those that cannot be read; None without grids.
 
   Args:
-    directory: of the grids.
+    directory: folder of the grids.
     origin: `step=` -> what the picture says of itself.
   """
   grids = sorted(directory.glob('[0-9]' * 8 + '.png'))
@@ -324,28 +341,15 @@ def save_animation(directory: pathlib.Path, *, origin: Callable[..., dict[str, s
   path = directory / 'training.gif'
   # More frames than this make a file that is large and not clearer.
   chosen = [grids[i] for i in np.unique(np.linspace(0, len(grids) - 1, 60).astype(int))]
-  frames = [images.read(grid) for grid in chosen]
+  frames = []
+  for grid in chosen:
+    try:
+      frames.append(images.read(grid))
+    except DataError as error:
+      print(f'WARNING: {path} lacks a frame: {error}', file=sys.stderr)
+  if not frames:
+    return None
   frames = [frame for frame in frames if frame.shape == frames[-1].shape]
   steps = f'{int(chosen[0].stem)} to {int(chosen[-1].stem)}'
   images.save_gif(path, frames, milliseconds=120, rest=1200, origin=origin(step=steps))
   return path
-
-
-def _open_lines(path: pathlib.Path, step: int) -> TextIO:
-  """Opens a file of JSON lines for a run at `step`; later lines, which a killed run left behind, are dropped."""
-  kept = [line for line in read_lines(path) if line['step'] <= step]
-  part = path.with_name(f'.{path.name}.part')
-  part.write_text(''.join(json.dumps(line) + '\n' for line in kept), encoding='utf-8')
-  part.replace(path)
-  return path.open('a', encoding='utf-8')
-
-
-def read_lines(path: pathlib.Path) -> list[dict]:
-  """The whole lines of a file of JSON lines; a torn last one is left out."""
-  lines = []
-  for line in path.read_text(encoding='utf-8').splitlines() if path.exists() else []:
-    try:
-      lines.append(json.loads(line))
-    except ValueError:
-      break
-  return lines

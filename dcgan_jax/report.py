@@ -13,7 +13,7 @@ import numpy as np
 
 from dcgan_jax import images, page, plots, sample, workdir
 from dcgan_jax.errors import CheckpointError, DataError
-from dcgan_jax.hooks import read_lines
+from dcgan_jax.record import read_lines
 from dcgan_jax.validate import flatten
 
 MAX_PICTURES, MIN_PICTURES, TIMELINE_BYTES = 40, 10, 3_000_000
@@ -149,7 +149,7 @@ def read_evaluations(directory: pathlib.Path) -> tuple[list[Evaluation], list[st
 
 def _steps(path: pathlib.Path) -> list[dict]:
   """The lines of a file of JSON lines that are of a step."""
-  return [line for line in read_lines(path) if isinstance(line, dict) and isinstance(line.get('step'), int)]
+  return read_lines(path)
 
 
 def _is_shape(value: Any) -> bool:

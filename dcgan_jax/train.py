@@ -23,6 +23,8 @@ def train(
 ) -> GANState:
   """Updates the state until `steps` updates are done in all, or `stopping` says to stop.
 
+  What was due at the step of the given state comes first: a run that was killed may have saved the state without it.
+
   Args:
     state: where to begin; donated to the first update.
     update: (state, rows, count) -> (state, scalars [steps_per_call]), as `parallel.compile_update` makes it.
@@ -30,32 +32,51 @@ def train(
     steps: of the whole run, those before `state` included.
     steps_per_call: the most steps of one call. Blocks end where a hook is due, whatever this is.
     watchers: see the scalars of every step, in order.
-    hooks: act on the state at multiples of their interval and after the last step.
-    stopping: asked after every block; the one in which it says yes is the last.
+    hooks: act on the state at multiples of their interval and after the last step, in order. Once `stopping` says yes,
+      those act that do so `when_stopped`, and no others.
+    stopping: asked after every block and after every action.
   """
-  step, last = int(state.step), False
+  step, stopped = int(state.step), False
   unseen = None
   try:
-    while step < steps and not last:
+    if 0 < step <= steps:
+      stopped = _act(hooks, step, step == steps, state, stopping, stopped)
+    while step < steps and not stopped:
       count = min(steps_per_call, steps - step, *(hook.every - step % hook.every for hook in hooks))
       state, scalars = update(state, block(step, count, steps_per_call), count)
       # Fetch a block's scalars only when the next one is under way, so that the device never waits for Python.
       _show(watchers, unseen)
       unseen = step, count, scalars
       step += count
-      last = step == steps or stopping()
-      due = [hook for hook in hooks if last or step % hook.every == 0]
-      if due:
+      stopped = stopping()
+      if stopped or _due(hooks, step, step == steps):
         _show(watchers, unseen)
         unseen = None
-      for hook in due:
-        hook.act(step, state)
+      stopped = _act(hooks, step, step == steps, state, stopping, stopped)
   except BaseException:
     # Python must not exit under a block that still runs: XLA's CPU client then ends in a segmentation fault.
     with contextlib.suppress(RuntimeError):
       jax.block_until_ready(state)
     raise
   return state
+
+
+def _due(hooks: Sequence[Hook], step: int, last: bool) -> list[Hook]:
+  return [hook for hook in hooks if last or step % hook.every == 0]
+
+
+def _act(
+  hooks: Sequence[Hook], step: int, last: bool, state: GANState, stopping: Callable[[], bool], stopped: bool
+) -> bool:
+  """Does what is due, until the run is to stop; returns whether it is."""
+  for hook in _due(hooks, step, last):
+    if not stopped:
+      hook.act(step, state)
+      stopped = stopping()
+  for hook in hooks:
+    if stopped and hook.when_stopped:
+      hook.act(step, state)
+  return stopped
 
 
 def _show(watchers: Sequence[Watcher], unseen: tuple[int, int, dict] | None) -> None:

@@ -65,11 +65,19 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
 
 
 def write(workdir: pathlib.Path, name: str, content: Mapping[str, Any]) -> None:
-  """Writes config.json or run.json; the file appears whole or not at all."""
-  part = workdir / f'.{name}.part'
+  """Writes config.json or run.json atomically, also where the power is cut."""
+  write_text(workdir / name, json.dumps(content, indent=2) + '\n')
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Replaces a file atomically: after a kill or a power cut it has the old content or the new one."""
+  part = path.with_name(f'.{path.name}.part')
   try:
-    part.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    part.replace(workdir / name)
+    with part.open('w', encoding='utf-8') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    part.replace(path)
   except OSError:
     with contextlib.suppress(OSError):
       part.unlink(missing_ok=True)
@@ -93,8 +101,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
       print(f'{workdir} is on a file system without locks; see that one process alone trains there', file=sys.stderr)
     if holder.exists():
       print(f'{workdir} was left by {_who(holder)} without a word; taking it over', file=sys.stderr)
-    since = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
-    write(workdir, holder.name, {'process': os.getpid(), 'host': platform.node(), 'since': since})
+    write(workdir, holder.name, {'process': os.getpid(), 'host': platform.node(), 'since': _now()})
   except filelock.Timeout as error:
     raise CheckpointError(
       f'{workdir} is in use by {_who(holder)}; wait for it, stop it, or give another --workdir'
@@ -109,6 +116,11 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
     with contextlib.suppress(OSError):
       holder.unlink()
     lock.release()
+
+
+def is_held(workdir: pathlib.Path) -> bool:
+  """Whether the files of `held` are still there, as they are unless someone removed the directory."""
+  return (workdir / '.process.json').exists()
 
 
 def _who(holder: pathlib.Path) -> str:
@@ -157,6 +169,24 @@ def describe_run(shape: tuple[int, ...], classes: int | None, rescues: list[dict
     except importlib.metadata.PackageNotFoundError:
       versions[library] = None
   return {'shape': list(shape), 'classes': classes, 'rescues': rescues, 'versions': versions}
+
+
+def starts(workdir: pathlib.Path) -> list[dict[str, Any]]:
+  """The starts of a run, of which run.json keeps one for each time that it began or was resumed; see `start`."""
+  path = workdir / 'run.json'
+  said = read(workdir, path.name).get('starts', ()) if path.exists() else ()
+  if not isinstance(said, tuple) or not all(isinstance(one, dict) for one in said):
+    raise CheckpointError(f'{path} has no list of starts (starts {said!r}); set it to [] or copy the file again')
+  return list(said)
+
+
+def start(step: int, devices: str, versions: Mapping[str, Any]) -> dict[str, Any]:
+  """An entry of the starts in run.json: where, when and with what a run begins or is resumed."""
+  return {'step': step, 'time': _now(), 'devices': devices, 'versions': dict(versions)}
+
+
+def _now() -> str:
+  return datetime.datetime.now().astimezone().isoformat(timespec='seconds')
 
 
 def rescues(workdir: pathlib.Path) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """Scalars, the finite check, sample grids and the animation."""
 
 import json
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -8,21 +10,41 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan_jax import build_game, hooks, images
+from dcgan_jax import build_game, hooks, images, stopping
 from dcgan_jax.errors import DivergenceError
 from dcgan_jax.objectives import adversarial
+from dcgan_jax.record import Events
 from dcgan_jax.state import GANState
 
 
 class _Checkpoints:
-  def __init__(self, latest=None):
-    self._latest, self.saved = latest, []
+  """Checkpoints in memory: `saved` are all that were, `steps` those that are."""
+
+  def __init__(self, *steps):
+    self._steps, self.saved = set(steps), []
 
   def latest_step(self):
-    return self._latest
+    return max(self._steps, default=None)
+
+  def steps(self):
+    return sorted(self._steps)
 
   def save(self, step, state):
+    self._steps.add(step)
     self.saved.append(step)
+
+  def keep(self, steps):
+    self._steps &= set(steps)
+
+  def drop_after(self, step):
+    self.keep([found for found in self._steps if found <= step])
+
+  def copy_from(self, other, step):
+    assert step in other.steps()
+    self._steps.add(step)
+
+  def wait(self):
+    pass
 
   def close(self):
     pass
@@ -37,8 +59,12 @@ def _lines(tmp_path):
   return [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
 
 
+def _open_scalars(tmp_path, *, step):
+  return hooks.Scalars(tmp_path, every=2, step=step, events=Events(tmp_path, step=step))
+
+
 def test_every_nth_step_becomes_a_line_and_an_event(tmp_path):
-  scalars = hooks.Scalars(tmp_path, every=2, step=0)
+  scalars = _open_scalars(tmp_path, step=0)
   scalars.watch(0, _scalars(0.0, 0.5, 0.25))
   scalars.watch(3, _scalars(0.125))
   scalars.close()
@@ -52,7 +78,7 @@ def test_every_nth_step_becomes_a_line_and_an_event(tmp_path):
 
 def test_lines_after_the_restored_step_and_torn_lines_are_dropped(tmp_path):
   (tmp_path / 'scalars.jsonl').write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 1}\n{"step": 6, "a')
-  scalars = hooks.Scalars(tmp_path, every=2, step=3)
+  scalars = _open_scalars(tmp_path, step=3)
   scalars.watch(3, _scalars(7.0))
   scalars.close()
   assert [line['step'] for line in _lines(tmp_path)] == [2, 4]
@@ -64,7 +90,7 @@ def test_finite_scalars_pass():
 
 
 def test_the_first_step_that_is_not_finite_is_named_with_what_is_not():
-  check = hooks.FiniteCheck(_Checkpoints(latest=10))
+  check = hooks.FiniteCheck(_Checkpoints(10))
   with pytest.raises(
     DivergenceError, match='diverged at step 12: generator/loss is nan, discriminator/loss is nan; the'
   ):
@@ -75,7 +101,7 @@ def test_a_state_that_is_not_finite_is_not_saved():
   checkpoints = _Checkpoints()
   act = hooks.save_checkpoint(checkpoints, hooks.FiniteCheck(checkpoints))
   act(1, {'a': np.ones(3)})
-  with pytest.raises(DivergenceError, match='at step 2: a, c/d not finite; no checkpoint was written'):
+  with pytest.raises(DivergenceError, match='at step 2: a, c/d not finite; the checkpoint of step 1 is good'):
     act(2, {'a': np.array([1.0, np.inf]), 'b': np.ones(1), 'c': {'d': np.array([np.nan])}})
   assert checkpoints.saved == [1]
 
@@ -88,6 +114,43 @@ def test_the_animation_shows_the_grids_in_order_of_their_steps(tmp_path):
   assert abs(int(images.read(path).mean()) - 20) < 3
   with Image.open(path) as gif:
     assert b'run a, step 1 to 10' in gif.info['comment']
+
+
+def test_a_grid_that_cannot_be_read_costs_its_frame_alone_and_is_named(tmp_path, capsys):
+  for step in (1, 2, 3):
+    images.save_png(tmp_path / f'{step:08d}.png', np.full((4, 4, 3), step * 60, np.uint8))
+  (tmp_path / '00000002.png').write_bytes(b'no picture')
+  path = hooks.save_animation(tmp_path, origin=lambda step: None)
+  with Image.open(path) as gif:
+    assert gif.n_frames == 2
+  error = capsys.readouterr().err
+  assert error.startswith(f'WARNING: {path} lacks a frame: Cannot read {tmp_path / "00000002.png"} as an image')
+  assert error.count('\n') == 1
+  for step in (1, 3):
+    (tmp_path / f'{step:08d}.png').write_bytes(b'')
+  assert hooks.save_animation(tmp_path, origin=lambda step: None) is None
+
+
+def test_a_run_that_goes_back_repeats_its_later_grids_and_the_animation(tmp_path):
+  names = ['00000002.png', '00000004.png', '00000004.npz', '.00000002.png', '.00000004.png', 'training.gif', 'my.png']
+  for name in names:
+    (tmp_path / name).write_bytes(b'x')
+  hooks.drop_samples(tmp_path, 2)
+  assert {path.name for path in tmp_path.iterdir()} == {'00000002.png', 'my.png'}
+
+
+def test_a_grid_that_is_there_is_not_drawn_again(tmp_path):
+  drawn = []
+
+  def draw(variables):
+    drawn.append(variables)
+    return np.zeros((4, 8, 8, 3), np.uint8)
+
+  act = hooks.save_samples(tmp_path / 'samples', draw, (8, 8, 3), columns=None, origin=lambda step: None)
+  act(3, _STATE)
+  act(3, _STATE)
+  assert len(drawn) == 1
+  assert [path.name for path in (tmp_path / 'samples').iterdir()] == ['00000003.png']
 
 
 def test_without_grids_there_is_no_animation(tmp_path):
@@ -105,13 +168,27 @@ class _Progress:
     self.lines.append(line)
 
 
-def _evaluation(tmp_path, values, *, step=0, stop=False, near_duplicates=0.0, best=None, has_floor=True):
+def _evaluation(
+  tmp_path,
+  values,
+  *,
+  step=0,
+  stop=False,
+  near_duplicates=0.0,
+  best=None,
+  checkpoints=None,
+  has_floor=True,
+  signals=None,
+):
   metrics = iter([{'fid': value, 'near_duplicates': near_duplicates} for value in values])
   return hooks.Evaluation(
     tmp_path,
     measure=lambda variables: next(metrics),
     best=best or _Checkpoints(),
+    checkpoints=checkpoints or _Checkpoints(),
+    events=Events(tmp_path, step=step),
     progress=_Progress(),
+    signals=signals or stopping.StopSignals(),
     step=step,
     stop_on_collapse=stop,
     loss_has_floor=has_floor,
@@ -135,6 +212,104 @@ def test_the_best_state_is_kept_and_resuming_remembers_it(tmp_path):
   assert best.saved == [1, 2, 5]
   lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   assert [(line['step'], line['fid']) for line in lines] == [(1, 5.0), (2, 3.0), (3, 4.0), (4, 3.5), (5, 2.5)]
+
+
+def test_a_best_state_stays_until_no_checkpoint_is_older_than_its_successor(tmp_path):
+  best, checkpoints = _Checkpoints(), _Checkpoints()
+  evaluation = _evaluation(tmp_path, [5.0, 3.0, 4.0, 2.0, 2.5], best=best, checkpoints=checkpoints)
+  kept = []
+  for step, saved in ((2, []), (4, [3]), (6, [3]), (8, [5, 7]), (10, [7, 9])):
+    checkpoints.__init__(*saved)
+    evaluation.act(step, _STATE)
+    kept.append(best.steps())
+  # Of the checkpoints at 5 and 7 the best state is that of step 4; of the one at 9, that of step 8.
+  assert kept == [[2], [2, 4], [2, 4], [4, 8], [4, 8]]
+  evaluation.close()
+
+
+def _went_back(tmp_path, *, to, best, checkpoints):
+  """Opens evaluations of a run whose lines are (2, 5.0), (4, 3.0), (6, 2.0), at an earlier step."""
+  lines = [{'step': step, 'fid': fid, 'near_duplicates': 0.0} for step, fid in ((2, 5.0), (4, 3.0), (6, 2.0))]
+  (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  return _evaluation(tmp_path, [4.0, 3.5, 9.0], step=to, best=best, checkpoints=checkpoints)
+
+
+def test_a_run_that_went_back_has_the_best_state_of_the_lines_that_remain(tmp_path):
+  best = _Checkpoints(4, 6)
+  evaluation = _went_back(tmp_path, to=5, best=best, checkpoints=_Checkpoints(5))
+  assert best.steps() == [4]
+  evaluation.act(6, _STATE)
+  assert best.steps() == [4]
+  assert evaluation._progress.lines == []
+  evaluation.close()
+
+
+def test_a_best_state_that_is_gone_comes_from_the_checkpoints(tmp_path):
+  best = _Checkpoints(6)
+  evaluation = _went_back(tmp_path, to=5, best=best, checkpoints=_Checkpoints(4, 5))
+  assert best.steps() == [4]
+  assert evaluation._progress.lines == []
+  evaluation.close()
+
+
+def test_a_best_state_that_is_gone_for_good_is_said_and_best_begins_anew(tmp_path):
+  best = _Checkpoints(6)
+  evaluation = _went_back(tmp_path, to=5, best=best, checkpoints=_Checkpoints(5))
+  said = 'best/ lacks the state of step 4, the best so far (fid 3); it begins anew'
+  assert evaluation._progress.lines == [said]
+  for step in (6, 8, 10):
+    evaluation.act(step, _STATE)
+  assert best.saved == [6, 8]
+  # What it is compared with is what best/ keeps: 3.5, and not the 3.0 that is gone.
+  assert evaluation._progress.lines[1:] == [
+    'Step 10: this run seems to collapse: fid is 9, up from 3.5 at its best, which best/ keeps'
+  ]
+  evaluation.close()
+  again = _evaluation(tmp_path, [], step=10, best=best)
+  assert again._progress.lines == [said.replace('it begins anew', 'it has that of step 8')]
+  again.close()
+
+
+def test_a_best_state_is_on_the_disk_before_its_line_and_a_lost_line_is_written_again(tmp_path):
+  best = _Checkpoints()
+
+  def die():
+    raise KeyboardInterrupt
+
+  best.wait = die
+  evaluation = _evaluation(tmp_path, [5.0], best=best)
+  with pytest.raises(KeyboardInterrupt):
+    evaluation.act(2, _STATE)
+  evaluation.close()
+  assert (tmp_path / 'metrics.jsonl').read_text() == '' or not (tmp_path / 'metrics.jsonl').exists()
+  assert best.steps() == [2]
+  best.wait = lambda: None
+  resumed = _evaluation(tmp_path, [5.0], step=2, best=best)
+  resumed.act(2, _STATE)
+  resumed.close()
+  assert json.loads((tmp_path / 'metrics.jsonl').read_text())['step'] == 2
+  assert best.steps() == [2]
+
+
+def test_a_metric_that_is_no_number_is_never_the_best(tmp_path):
+  best = _Checkpoints()
+  evaluation = _evaluation(tmp_path, [float('nan'), 5.0, float('nan'), 4.0], best=best)
+  for step in (1, 2, 3, 4):
+    evaluation.act(step, _STATE)
+  evaluation.close()
+  assert best.saved == [2, 4]
+
+
+def test_a_signal_ends_a_measurement_without_a_line(tmp_path):
+  with stopping.StopSignals() as signals:
+    best = _Checkpoints()
+    evaluation = _evaluation(tmp_path, [5.0], best=best, signals=signals)
+    evaluation._measure = lambda variables: os.kill(os.getpid(), signal.SIGTERM) or {'fid': 1.0}
+    evaluation.act(2, _STATE)
+    assert signals.received == signal.SIGTERM
+  evaluation.close()
+  assert (tmp_path / 'metrics.jsonl').read_text() == ''
+  assert best.saved == []
 
 
 def test_a_metric_up_by_half_is_said_in_words(tmp_path):

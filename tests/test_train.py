@@ -30,7 +30,11 @@ class Recorder:
     assert int(state.step) == step
     self.events.append(('act', step))
 
-  def run(self, *, start, steps, steps_per_call, hooks, **options):
+  def save(self, step, state):
+    assert int(state.step) == step
+    self.events.append(('save', step))
+
+  def run(self, *, start, steps, steps_per_call, hooks, saving=(), **options):
     state = GANState(step=jnp.int32(start), generator=None, discriminator=None, averaged=None)
     train(
       state,
@@ -39,7 +43,8 @@ class Recorder:
       steps=steps,
       steps_per_call=steps_per_call,
       watchers=[self],
-      hooks=[Hook(every, self.act) for every in hooks],
+      hooks=[Hook(every, self.save, when_stopped=True) for every in saving]
+      + [Hook(every, self.act) for every in hooks],
       **options,
     )
     return self.events
@@ -68,11 +73,42 @@ def test_all_scalars_are_watched_before_a_hook_acts_on_the_state():
   assert [event[0] for event in events] == ['update', 'watch', 'act'] * 2
 
 
-def test_a_finished_run_does_nothing():
-  assert Recorder().run(start=8, steps=8, steps_per_call=4, hooks=[4]) == []
+def test_a_finished_run_is_not_updated_and_does_what_was_due():
+  assert Recorder().run(start=8, steps=8, steps_per_call=4, hooks=[5]) == [('act', 8)]
+  assert Recorder().run(start=9, steps=8, steps_per_call=4, hooks=[5]) == []
 
 
-def test_a_run_that_is_told_to_stop_ends_after_its_block_and_its_hooks():
+def test_a_run_that_goes_on_does_what_was_due_at_its_first_step_and_a_new_one_does_not():
+  assert _acts(Recorder().run(start=10, steps=12, steps_per_call=4, hooks=[5])) == [('act', 10), ('act', 12)]
+  assert _acts(Recorder().run(start=0, steps=2, steps_per_call=4, hooks=[5])) == [('act', 2)]
+
+
+def _acts(events):
+  return [event for event in events if event[0] in ('act', 'save')]
+
+
+def test_a_run_that_is_told_to_stop_ends_after_its_block_and_is_saved_alone():
   answers = iter([False, True])
-  events = Recorder().run(start=0, steps=100, steps_per_call=4, hooks=[50], stopping=lambda: next(answers))
-  assert [event[:2] for event in events] == [('update', 0), ('update', 4), ('watch', 0), ('watch', 4), ('act', 8)]
+  events = Recorder().run(start=0, steps=100, steps_per_call=4, hooks=[50], saving=[25], stopping=lambda: next(answers))
+  assert [event[:2] for event in events] == [('update', 0), ('update', 4), ('watch', 0), ('watch', 4), ('save', 8)]
+
+
+def test_what_is_due_where_a_run_is_stopped_is_left_to_the_resumed_run():
+  stopped = Recorder().run(start=0, steps=100, steps_per_call=4, hooks=[4], saving=[10], stopping=lambda: True)
+  assert _acts(stopped) == [('save', 4)]
+  resumed = Recorder().run(start=4, steps=8, steps_per_call=4, hooks=[4], saving=[10])
+  assert _acts(resumed) == [('act', 4), ('save', 8), ('act', 8)]
+
+
+def test_a_stop_in_an_action_saves_the_state_and_ends_the_run_there():
+  answers = iter([False, True])
+  events = Recorder().run(
+    start=0, steps=100, steps_per_call=4, hooks=[4, 4], saving=[10], stopping=lambda: next(answers)
+  )
+  assert _acts(events) == [('act', 4), ('save', 4)]
+  assert len([event for event in events if event[0] == 'update']) == 1
+
+
+def test_a_stop_in_what_a_resumed_run_makes_up_for_ends_it_before_its_first_block():
+  events = Recorder().run(start=4, steps=100, steps_per_call=4, hooks=[4], saving=[10], stopping=lambda: True)
+  assert events == [('act', 4), ('save', 4)]

@@ -6,8 +6,8 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
+from dcgan_jax import progress
 from dcgan_jax.data import arrays
 from dcgan_jax.data.order import example_indices, read_many
 
@@ -94,7 +94,7 @@ def _read(source) -> tuple[np.ndarray, np.ndarray | None]:
 
   with (
     concurrent.futures.ThreadPoolExecutor(threads) as executor,
-    tqdm.tqdm(
+    progress.bar(
       desc='Reading the data',
       total=len(source),
       unit=' examples',

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tqdm
 
+from dcgan_jax import progress
 from dcgan_jax.metrics import classifier
 from dcgan_jax.metrics.inception import InceptionV3
 from dcgan_jax.metrics.inception_weights import Weights
@@ -83,7 +83,7 @@ def extract(
     {'features': float32 [num, F]}, and 'logits' [num, K] where the net classifies.
   """
   results: dict[str, list[np.ndarray]] = {}
-  with tqdm.tqdm(
+  with progress.bar(
     total=num, desc=title, unit=' images', delay=_SECONDS_WITHOUT_BAR, mininterval=1.0, leave=False
   ) as bar:
     for images in _rebatch(batches, num, batch_size):

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pooch
-import tqdm
 
+from dcgan_jax import progress
 from dcgan_jax.errors import DataError
 from dcgan_jax.metrics.inception import LAYERS
 
@@ -151,7 +151,7 @@ def _download(url: str, path: str, _: object) -> None:
     if not response.is_redirect:
       answered.set()
       # pooch sets the total.
-      download.progressbar = response.ok and tqdm.tqdm(total=1, unit='B', unit_scale=True, desc='Inception weights')
+      download.progressbar = response.ok and progress.bar(total=1, unit='B', unit_scale=True, desc='Inception weights')
 
   def work(file):
     try:
