@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 import tqdm
 
-_PLAIN = '{desc}{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]'
+_PLAIN = '{desc}{percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]'
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -17,9 +17,9 @@ def bar(**options: Any) -> tqdm.tqdm:
   """
   if sys.stderr.isatty():
     return tqdm.tqdm(**options, dynamic_ncols=True)
-  return tqdm.tqdm(
-    **{**options, 'mininterval': _SECONDS_BETWEEN_LINES}, file=_PlainLines(sys.stderr), bar_format=_PLAIN, ascii=True
-  )
+  title = f'{options["desc"]}: ' if 'desc' in options else ''
+  plain = {'desc': title, 'mininterval': _SECONDS_BETWEEN_LINES, 'bar_format': _PLAIN, 'ascii': True}
+  return tqdm.tqdm(**{**options, **plain}, file=_PlainLines(sys.stderr))
 
 
 class _PlainLines:
