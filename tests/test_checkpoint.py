@@ -66,6 +66,40 @@ def test_the_latest_are_kept(tmp_path, create_tiny_state, key):
   assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ['2', '3']
 
 
+def test_what_is_kept_does_not_depend_on_where_a_run_was_stopped(tmp_path, create_tiny_state, key):
+  kept = {}
+  for name, steps in (('whole', (3, 6, 9, 12, 14)), ('stopped', (3, 5, 6, 7, 9, 10, 11, 12, 13, 14))):
+    with Checkpoints(tmp_path / name, kept=3, every=3) as checkpoints:
+      for step in steps:
+        checkpoints.save(step, create_tiny_state(key))
+        checkpoints.wait()
+        kept[name, step] = checkpoints.steps()
+  assert kept['stopped', 10] == [6, 9, 10]
+  assert kept['stopped', 12] == kept['whole', 12] == [6, 9, 12]
+  assert kept['stopped', 14] == kept['whole', 14] == [9, 12, 14]
+
+
+def test_the_states_that_are_asked_for_are_kept_and_one_comes_from_elsewhere(
+  tmp_path, create_tiny_state, key, abstract
+):
+  state = create_tiny_state(key)
+  with Checkpoints(tmp_path / 'a', kept=None) as ours, Checkpoints(tmp_path / 'b', kept=None) as theirs:
+    for step in (1, 2, 3):
+      ours.save(step, state)
+    ours.wait()
+    theirs.copy_from(ours, 2)
+    ours.keep({1, 3, 7})
+    assert (ours.steps(), theirs.steps()) == ([1, 3], [2])
+  _assert_equal(state, Checkpoints(tmp_path / 'b', read_only=True).restore(abstract, sharding=_sharding(1)))
+
+
+def test_a_directory_that_was_removed_is_no_full_disk(tmp_path, create_tiny_state, key):
+  checkpoints = Checkpoints(tmp_path / 'run')
+  shutil.rmtree(tmp_path / 'run')
+  with pytest.raises(CheckpointError, match='run was removed while the run wrote to it'):
+    checkpoints.save(1, create_tiny_state(key))
+
+
 def test_donating_a_state_does_not_change_what_is_being_saved(tmp_path, create_tiny_state, key, abstract):
   overwrite = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf * 0, state), donate_argnums=0)
   state = create_tiny_state(key)
@@ -132,6 +166,29 @@ def _empty_folder(directory, step):
   (directory / str(step)).mkdir()
 
 
+def _copy_another(directory, step):
+  """What a slip of cp or mv makes."""
+  shutil.rmtree(directory / str(step))
+  shutil.copytree(directory / '1', directory / str(step))
+
+
+def _copy_state_and_manifest(directory, step):
+  for item in ('state', 'manifest'):
+    shutil.rmtree(directory / str(step) / item)
+    shutil.copytree(directory / '1' / item, directory / str(step) / item)
+
+
+def _remove_manifest_and_change_values(directory, step):
+  _replace_values(directory, step)
+  shutil.rmtree(directory / str(step) / 'manifest')
+
+
+def _remove_what_knows_the_values(directory, step):
+  _replace_values(directory, step)
+  for item in ('manifest', 'about'):
+    shutil.rmtree(directory / str(step) / item)
+
+
 def _break_manifest(directory, step):
   for path in (directory / str(step) / 'manifest').iterdir():
     path.write_text('{')
@@ -152,6 +209,9 @@ DAMAGES = {
   'missing folder of the state': lambda directory, step: shutil.rmtree(directory / str(step) / 'state'),
   'empty folder': _empty_folder,
   'broken manifest': _break_manifest,
+  'copied state and manifest': _copy_state_and_manifest,
+  'removed manifest, other values': _remove_manifest_and_change_values,
+  'removed manifest and sums, other values': _remove_what_knows_the_values,
 }
 
 
@@ -184,6 +244,30 @@ def test_a_damaged_newest_checkpoint_is_set_aside_for_the_one_before(
     checkpoints.save(2, two_checkpoints[1])
   assert {path.name for path in _files(tmp_path, '2.damaged')} == files
   _assert_equal(two_checkpoints[1], Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1)))
+
+
+@pytest.mark.faults
+def test_a_checkpoint_under_another_step_is_set_aside_for_the_one_before(tmp_path, two_checkpoints, abstract, capsys):
+  _copy_another(tmp_path, 2)
+  with pytest.raises(CheckpointError, match='step 2 in .* cannot be used .renamed or copied: it holds step 1.'):
+    Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1), step=2)
+  with Checkpoints(tmp_path, kept=5) as checkpoints:
+    _assert_equal(two_checkpoints[0], checkpoints.restore(abstract, sharding=_sharding(1)))
+  assert capsys.readouterr().err == (
+    'WARNING: the checkpoint of step 2 cannot be used (renamed or copied: it holds step 1); going on from that of '
+    f'step 1. Nothing was deleted: it is {tmp_path / "2.damaged"}\n'
+  )
+
+
+@pytest.mark.faults
+def test_a_stray_folder_with_a_number_is_set_aside(tmp_path, two_checkpoints, abstract, capsys):
+  (tmp_path / '500').mkdir()
+  (tmp_path / '600').write_text('a file')
+  with Checkpoints(tmp_path, kept=2) as checkpoints:
+    _assert_equal(two_checkpoints[1], checkpoints.restore(abstract, sharding=_sharding(1)))
+    checkpoints.save(3, two_checkpoints[0])
+  assert 'the checkpoint of step 500 cannot be used (damaged' in capsys.readouterr().err
+  assert {path.name for path in tmp_path.iterdir()} == {'2', '3', '500.damaged', '600'}
 
 
 @pytest.mark.faults

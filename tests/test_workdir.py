@@ -119,6 +119,15 @@ def test_a_file_system_without_locks_is_used_all_the_same(tmp_path, monkeypatch,
   assert 'without locks' in capsys.readouterr().err
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  calls = []
+  replace = pathlib.Path.replace
+  monkeypatch.setattr(os, 'fsync', lambda descriptor: calls.append('fsync'))
+  monkeypatch.setattr(pathlib.Path, 'replace', lambda path, target: calls.append('replace') or replace(path, target))
+  workdir.write(tmp_path, 'run.json', {'a': 1})
+  assert calls == ['fsync', 'replace']
+
+
 def test_no_part_of_a_file_is_left(tmp_path):
   workdir.write(tmp_path, 'run.json', {'a': 1})
   assert [path.name for path in tmp_path.iterdir()] == ['run.json']
@@ -168,6 +177,23 @@ def test_rescues_of_another_type_are_one_line(tmp_path, rescues):
   workdir.write(tmp_path, 'run.json', {'rescues': rescues})
   with pytest.raises(CheckpointError, match='run.json has no list of rescues'):
     workdir.rescues(tmp_path)
+
+
+@pytest.mark.parametrize('starts', [3, None, 'once', {'step': 1}, [1], [[]]])
+def test_starts_of_another_type_are_one_line(tmp_path, starts):
+  workdir.write(tmp_path, 'run.json', {'starts': starts})
+  with pytest.raises(CheckpointError, match='run.json has no list of starts'):
+    workdir.starts(tmp_path)
+
+
+def test_starts_are_those_that_were_written_and_none_of_an_earlier_version(tmp_path):
+  assert workdir.starts(tmp_path) == []
+  workdir.write(tmp_path, 'run.json', {'shape': [8, 8, 1]})
+  assert workdir.starts(tmp_path) == []
+  start = workdir.start(7, '1 cpu', {'jax': '1.0'})
+  assert start['time'][:2] == '20'
+  workdir.write(tmp_path, 'run.json', {'starts': [start, start]})
+  assert workdir.starts(tmp_path) == [start, start]
 
 
 def test_the_last_process_cannot_command_the_terminal(tmp_path, capsys):
