@@ -24,19 +24,26 @@ FLAGS = [
   '--config.logging.samples_every=6', '--config.logging.checkpoint_every=5', '--config.evaluation.every=4',
   '--config.evaluation.features=self', '--config.evaluation.num=200',
 ]  # fmt: skip
-# Runs the program, which dies a given number of seconds after its first step could begin.
+# Runs the program, which dies a given number of seconds after it begins with training, or after its first step.
 PROGRAM = """
 import os, signal, sys, threading, time
 from dcgan_jax import cli, train
-seconds, loop = float(sys.argv.pop(1)), train.train
+when, seconds, loop, show = sys.argv.pop(1), float(sys.argv.pop(1)), train.train, train._show
+started = {name: threading.Event() for name in ('training', 'step')}
 def die():
+  started[when].wait()
   time.sleep(seconds)
   os.kill(os.getpid(), signal.SIGKILL)
 def patched(*arguments, **options):
-  threading.Thread(target=die, daemon=True).start()
+  started['training'].set()
   return loop(*arguments, **options)
-if seconds:
-  train.train = patched
+def patched_show(watchers, unseen):
+  show(watchers, unseen)
+  if unseen is not None:
+    started['step'].set()
+if when in started:
+  threading.Thread(target=die, daemon=True).start()
+train.train, train._show = patched, patched_show
 sys.exit(cli.main())
 """
 HISTORY = ('starts',)  # What of run.json says how often the run was started.
@@ -47,21 +54,22 @@ def main(argv=None):
   parser.add_argument('--kills', type=int, default=40, help='number of kills (%(default)s)')
   parser.add_argument('--seed', type=int, default=0, help='seed of the run and of the moments (%(default)s)')
   parser.add_argument('--steps', type=int, default=100, help='steps of the run (%(default)s)')
-  parser.add_argument('--seconds', type=float, default=8.0, help='longest time from start to kill (%(default)s)')
+  parser.add_argument('--seconds', type=float, default=4.0, help='longest time from there to a kill (%(default)s)')
   parser.add_argument('--out', type=pathlib.Path, help='a .json for the figures')
   args = parser.parse_args(argv)
   with tempfile.TemporaryDirectory() as root:
     # Both have one name, which the pictures tell.
     whole, killed = (pathlib.Path(root) / name / 'run' for name in ('whole', 'killed'))
     flags = [*FLAGS, f'--config.steps={args.steps}', f'--config.seed={args.seed}']
-    _launch(whole, flags, seconds=0)
+    _launch(whole, flags)
     moments, kills = random.Random(args.seed), []
     while len(kills) < args.kills:
-      if _launch(killed, flags, seconds=moments.uniform(0.05, args.seconds)) == 0:
+      when = moments.choice(['training', 'step', 'step', 'step'])
+      if _launch(killed, flags, when=when, seconds=moments.uniform(0, args.seconds)) == 0:
         break
       kills.append(_state(killed))
       print(f'kill {len(kills)}: {kills[-1]}', flush=True)
-    _launch(killed, flags, seconds=0)
+    _launch(killed, flags)
     differences, compared = compare(whole, killed)
   figures = {'seed': args.seed, 'steps': args.steps, 'kills': len(kills), 'at': kills}
   figures |= {'compared': compared, 'differences': differences}
@@ -71,9 +79,9 @@ def main(argv=None):
   return int(bool(differences))
 
 
-def _launch(directory, flags, *, seconds):
+def _launch(directory, flags, *, when='never', seconds=0):
   """The exit code, 0 or that of SIGKILL."""
-  command = [sys.executable, '-c', PROGRAM, str(seconds), '--workdir', str(directory), *flags]
+  command = [sys.executable, '-c', PROGRAM, when, str(seconds), '--workdir', str(directory), *flags]
   result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   if result.returncode not in (0, -signal.SIGKILL):
     raise SystemExit(result.stderr)

@@ -18,6 +18,7 @@ from dcgan_jax.validate import flatten
 
 MAX_PICTURES, MIN_PICTURES, TIMELINE_BYTES = 40, 10, 3_000_000
 MAX_SHEETS = 4
+MAX_STARTS = 20  # The first and the latest.
 _SCALARS = {'loss': 'Losses', 'logits': 'Logits (means)', 'parameter_norm': 'Norms of the parameters'}
 _OF_GENERATOR = ('generator', 'fake')
 # A metric's name, the chart it is drawn in, what it is.
@@ -122,6 +123,7 @@ def render(directory: pathlib.Path, *, step: int | None, walk: Sequence[np.ndarr
       'neighbours': list(_neighbours(evaluations)),
       'config': _config(config),
       'versions': [(name, 'not installed' if version is None else version) for name, version in versions.items()],
+      'starts': _starts(described.get('starts')),
       'problem': problem,
       'rescues': [
         {'step': rescue.get('step'), 'reason': rescue.get('reason')}
@@ -263,6 +265,20 @@ def _neighbours(evaluations: list[Evaluation]) -> Iterator[tuple[Evaluation, np.
   for evaluation in evaluations[:MAX_SHEETS]:
     with contextlib.suppress(DataError):
       yield evaluation, images.read(evaluation.sheet)
+
+
+def _starts(starts: Any) -> list[tuple[str, Any, Any, str]]:
+  """Of each start of a run its time, step, devices, and the versions that are not those of the start before."""
+  rows, before = [], {}
+  for start in starts if isinstance(starts, tuple) else ():
+    if not isinstance(start, dict):
+      continue
+    versions = start.get('versions')
+    versions = versions if isinstance(versions, dict) else {}
+    changed = [f'{name} {page.text(version)}' for name, version in versions.items() if before.get(name) != version]
+    rows.append((start.get('time'), start.get('step'), start.get('devices'), ', '.join(changed) if before else ''))
+    before = versions
+  return rows if len(rows) <= MAX_STARTS else [rows[0], *rows[1 - MAX_STARTS :]]
 
 
 def _config(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

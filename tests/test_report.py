@@ -38,6 +38,10 @@ def _write_run(directory, *, steps=(1000, 2000, 3000), shape=SHAPE):
     'classes': 10,
     'rescues': [{'step': 7, 'reason': EVIL}],
     'versions': {'jax': '0.10.2', EVIL: None},
+    'starts': [
+      {'step': 0, 'time': '2026-01-01T10:00', 'devices': '1 cpu (cpu)', 'versions': {'jax': '0.9.0', 'numpy': '2.1'}},
+      {'step': 500, 'time': '2026-01-02T11:00', 'devices': EVIL, 'versions': {'jax': '0.10.2', 'numpy': '2.1'}},
+    ],
   }
   (directory / 'run.json').write_text(json.dumps(described))
   scalars = {'discriminator/loss': 1.5, 'generator/loss': 0.5, 'discriminator/real_logits': 2.0, f'{EVIL}/x': 1.0}
@@ -168,6 +172,27 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path, run, 
 def test_a_damaged_file_costs_no_more_than_what_it_shows(tmp_path, run, name, damage):
   directory = shutil.copytree(run, tmp_path / 'run')
   (directory / name).write_text(damage)
+  assert '<h2 id="how-to-continue">' in _render(directory)
+
+
+def test_every_start_is_shown_with_the_versions_that_changed(content):
+  versions = _section(content, 'Versions')
+  rows = [re.sub('<[^>]*>', '|', row) for row in re.findall('<tr>(.*?)</tr>', versions, re.DOTALL)]
+  assert any('2026-01-01T10:00' in row and '1 cpu (cpu)' in row and 'jax' not in row for row in rows)
+  assert any('2026-01-02T11:00' in row and 'jax 0.10.2' in row and 'numpy' not in row for row in rows)
+  assert 'when the run was started' not in versions
+
+
+def test_of_many_starts_the_first_and_the_latest_are_shown():
+  rows = report._starts(tuple({'step': step} for step in range(1000)))
+  assert [row[1] for row in rows] == [0, *range(981, 1000)]
+
+
+@pytest.mark.parametrize('starts', [None, 3, 'x', (1, None), ({'versions': 3, 'step': {}},), {}])
+def test_starts_that_were_edited_by_hand_cost_no_more_than_themselves(tmp_path, run, starts):
+  directory = shutil.copytree(run, tmp_path / 'run')
+  described = json.loads((directory / 'run.json').read_text())
+  (directory / 'run.json').write_text(json.dumps(described | {'starts': starts}))
   assert '<h2 id="how-to-continue">' in _render(directory)
 
 
