@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 
+from dcgan_jax import nearby_runs
 from dcgan_jax.errors import CheckpointError, ConfigError
 
 INSTALL = "pip install 'dcgan-jax[hub]' (or huggingface_hub)"
@@ -50,7 +51,7 @@ def find(name: str | os.PathLike, files: tuple[str, ...], *, revision: str | Non
   if is_installed():
     return _download(model, files, revision or tag or None)
   raise CheckpointError(
-    f'No run in {directory} (there is no such directory); train one: launch.py --config FILE --workdir {directory}; '
+    f'No run in {directory} (there is no such directory); {nearby_runs.advice(directory)}; '
     f'or, for a model of that name on the Hugging Face Hub: {INSTALL}'
   )
 

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import filelock
 import platformdirs
 
+from dcgan_jax import nearby_runs
 from dcgan_jax.errors import CheckpointError, ConfigError, printable
 from dcgan_jax.validate import complete, flatten, validate
 
@@ -52,9 +54,13 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
   """
   path = workdir / name
   if not path.is_file():
-    raise CheckpointError(
-      f'No run in {workdir} ({name} is missing); train one: launch.py --config FILE --workdir {workdir}'
-    )
+    if (workdir / 'config.json').exists():
+      raise CheckpointError(
+        f'{workdir} is incomplete ({name} is missing); copy it again, or resume the run, which writes it: '
+        f'launch.py --workdir {shlex.quote(str(workdir))}'
+      )
+    missing = f'{name} is missing' if workdir.exists() else 'there is no such directory'
+    raise CheckpointError(f'No run in {workdir} ({missing}); {nearby_runs.advice(workdir)}')
   try:
     content = json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:

@@ -8,11 +8,12 @@ import sys
 ROOT = pathlib.Path(__file__).parent.parent
 # Seconds after which a process hangs, however busy the machine is.
 HANGS = 1800
-TINY = [
+KEYS = [
   '--config.batch_size=16', '--config.generator.widths=(8, 4)', '--config.discriminator.widths=(4, 8)',
   '--config.discriminator.dropout=0.1', '--config.data.flip=True', '--config.steps_per_call=4',
   '--config.logging.scalars_every=2', '--config.logging.samples_every=6', '--config.logging.checkpoint_every=100',
 ]  # fmt: skip
+TINY = ['--config', 'digits', *KEYS]
 
 
 def start(*arguments, devices=1, code=None, cwd=ROOT, **variables):

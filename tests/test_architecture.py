@@ -35,12 +35,13 @@ MAY_IMPORT = {
   'export': {'images', 'model_card', 'sample', 'state', 'tensors', 'torch_layout', 'workdir'},
   'flags': {'validate', 'workdir'},
   'hooks': {'checkpoint', 'images', 'progress', 'record', 'sample', 'state', 'stopping'},
-  'hub': set(),
+  'hub': {'nearby_runs'},
   'images': set(),
   'latents': set(),
   'metrics': {'progress'},
   'model_card': {'templates', 'validate'},
   'models': set(),
+  'nearby_runs': set(),
   'objectives': set(),
   'optimizers': set(),
   'page': {'images', 'templates'},
@@ -63,7 +64,7 @@ MAY_IMPORT = {
   'torch_layout': {'validate'},
   'train': {'hooks', 'parallel', 'state'},
   'validate': set(),
-  'workdir': {'validate'},
+  'workdir': {'nearby_runs', 'validate'},
 }  # fmt: skip
 BUILDERS = {'build', 'build_data', 'build_game', 'build_model'}
 ONE_IMPORTER = {

@@ -16,6 +16,10 @@ INPAINT = ['inpaint', '--workdir', 'x', '--image', 'x.png']
 CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
 
 
+def _digits(directory):
+  return ['--config', 'digits', '--workdir', str(directory / 'run')]
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
@@ -50,7 +54,7 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
     (['import', '--from', 'https://x.org/netG.pth', '--to', 'y'], "Cannot use the address 'https://x.org/netG.pth'"),
     (['export', '--workdir', 'x', '--to=hdfs://y'], "Cannot use the address 'hdfs://y'"),
     (['anomaly', '--workdir', 'x', '--images', 'a.png', 'file:///b.png'], "Cannot use the address 'file:///b.png'"),
-    (['--workdir', 'x' * 256], 'File name too long; make room or give another path'),
+    (['--config', 'digits', '--workdir', 'x' * 256], 'File name too long; make room or give another path'),
     (['--config', 'x' * 256], 'File name too long'),
     ([*INPAINT, '--mask', 'x' * 256], 'File name too long'),
     (['--workdir', '~nosuchuser/run'], 'No home directory is known for a path that begins with ~; give the path'),
@@ -66,7 +70,10 @@ CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
     ([*INPAINT, '--restarts', '2'], '--completions is 4, more than the 2 --restarts; search more'),
     ([*INPAINT, '--out', 'x.gif'], "Cannot write 'x.gif'; expected a name that ends in .png"),
     (['report', '--workdir', 'x', '--out', 'x.pdf'], "Cannot write the report as '.pdf'; --out is an .html"),
-    (['report', '--workdir', 'x'], 'No run in x (config.json is missing); train one'),
+    (
+      ['report', '--workdir', 'x'],
+      'No run in x (there is no such directory); to start one there: launch.py --config digits --workdir x (or',
+    ),
     (['anomaly', '--workdir', 'x'], 'Give either --images to score or --data for an AUROC; see launch.py anomaly'),
     (['sample', '--workdir', 'x', '--nmu', '3'], 'Unrecognized arguments: --nmu 3'),
     (['export', '--workdir', 'x', '--to', 'y', '--format', 'onnx'], "Unknown --format 'onnx'; known: safetensors, "),
@@ -78,10 +85,8 @@ def test_a_mistake_in_the_arguments_is_one_line_before_jax_is_imported(arguments
     'import sys; from dcgan_jax import cli; code = cli.main(sys.argv[1:]);'
     "assert 'jax' not in sys.modules; assert 'tensorflow_datasets' not in sys.modules; sys.exit(code)"
   )
-  workdir = (
-    [] if '--workdir' in arguments or arguments[0] in ('sample', 'import') else ['--workdir', str(tmp_path / 'run')]
-  )
-  command = [sys.executable, '-c', code, *arguments, *workdir]
+  workdir = [] if '--workdir' in arguments or not arguments[0].startswith('--') else _digits(tmp_path)
+  command = [sys.executable, '-c', code, *workdir, *arguments]
   environment = {'PYTHONPATH': str(ROOT), 'PATH': ''}
   result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
   assert result.returncode == 2, result.stderr
@@ -124,14 +129,14 @@ def test_a_mistake_in_the_arguments_is_one_line_before_jax_is_imported(arguments
   ],
 )
 def test_a_value_that_only_the_tables_or_the_data_can_refuse_is_one_line_too(arguments, message, tmp_path, capsys):
-  assert cli.main([*arguments, '--workdir', str(tmp_path / 'run')]) == 2
+  assert cli.main([*_digits(tmp_path), *arguments]) == 2
   error = capsys.readouterr().err
   assert message in error
   assert error.count('\n') == 1
   assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('arguments', [['--workdir', 'run'], ['sample', '--workdir', 'digits']])
+@pytest.mark.parametrize('arguments', [[], ['sample', '--workdir', 'digits']])
 @pytest.mark.parametrize('platform', ['cuda', 'nope'])
 def test_a_platform_without_devices_is_one_line(arguments, platform, tmp_path):
   command = [sys.executable, '-m', 'dcgan_jax', *arguments]
@@ -172,13 +177,14 @@ def test_a_broken_config_file_is_named_with_its_line_and_without_a_traceback(con
 
 
 def test_a_workdir_that_cannot_be_made_is_one_line(capsys):
-  assert cli.main(['--workdir', '/proc/run']) == 2
+  assert cli.main(['--config', 'digits', '--workdir', '/proc/run']) == 2
   assert capsys.readouterr().err.startswith('launch.py: Cannot write in /proc/run (')
 
 
 def test_sampling_from_no_run_says_how_to_make_one(tmp_path, capsys):
   assert cli.main(['sample', '--workdir', str(tmp_path)]) == 2
-  assert 'config.json is missing); train one: launch.py --config FILE --workdir' in capsys.readouterr().err
+  start = f'to start one there: launch.py --config digits --workdir {tmp_path} (or another config)'
+  assert f'No run in {tmp_path} (config.json is missing); {start}' in capsys.readouterr().err
 
 
 def test_help_lists_every_command_and_takes_under_half_a_cpu_second():
@@ -219,11 +225,11 @@ def test_a_name_cannot_command_the_terminal_nor_begin_a_line(tmp_path, capsys):
   (tmp_path / 'a\x1b]0;owned\x07\nlaunch.py: all is well.png').write_bytes(b'x')
   source = f'folder:{tmp_path}'
   takes = ['--config.data.image_size=16', '--config.batch_size=8', f'--config.data.source={source}']
-  assert cli.main(['--workdir', str(tmp_path / 'run'), *takes]) == 2
+  assert cli.main([*_digits(tmp_path), *takes]) == 2
   error = capsys.readouterr().err
   np.savez(tmp_path / 'x.npz', **{'\x1b[2J\nimages': np.zeros(3)})
   takes = ['--config.batch_size=8', f'--config.data.source=npz:{tmp_path}/x.npz']
-  assert cli.main(['--workdir', str(tmp_path / 'run'), *takes]) == 2
+  assert cli.main([*_digits(tmp_path), *takes]) == 2
   error += capsys.readouterr().err
   assert '[2J images' in error
   assert error.count('\n') == 2

@@ -206,7 +206,7 @@ def test_other_shapes_than_images_train_too(tmp_path):
   sound = np.random.default_rng(0).integers(0, 256, (40, 64, 2), np.uint8)
   np.savez(tmp_path / 'sound.npz', images=sound)
   config = ['--config', 'configs/npz.py', f'--config.data.source=npz:{tmp_path / "sound.npz"}', '--config.steps=2']
-  launch(*config, '--workdir', tmp_path / 'run', *[flag for flag in TINY if 'flip' not in flag])
+  launch('--workdir', tmp_path / 'run', *[flag for flag in TINY if 'flip' not in flag], *config)
   launch('sample', '--workdir', tmp_path / 'run', '--num', '3', '--out', tmp_path / 'sound_out.npz')
   assert np.load(tmp_path / 'sound_out.npz')['images'].shape == (3, 64, 2)
   assert (tmp_path / 'run' / 'samples' / '00000002.npz').exists()

@@ -262,7 +262,7 @@ def test_what_needs_a_checkpoint_says_that_there_is_none_yet(tmp_path):
   for command in (['sample'], ['evaluate', '--features', 'self'], ['probe']):
     result = launch(*command, '--workdir', tmp_path / 'run', check=False)
     assert result.returncode == 2
-    assert 'config.json is missing); train one' in result.stderr
+    assert 'config.json is missing); to start one there' in result.stderr
   launch('--workdir', tmp_path / 'run', *TINY, '--config.steps=2')
   shutil.rmtree(tmp_path / 'run' / 'checkpoints')
   for command in (['sample'], ['evaluate', '--features', 'self'], ['probe']):

@@ -11,7 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from program import TINY
+from program import KEYS
 
 from dcgan_jax import build_model, cli, images, page, plots, report, workdir
 from dcgan_jax.checkpoint import Checkpoints
@@ -63,7 +63,7 @@ def _write_checkpoint(directory, labels):
   takes = [
     f'--config.tricks.{who}_labels={how}' for who, how in zip(('generator', 'discriminator'), labels, strict=True)
   ]
-  config = read_config('digits', None, [*TINY, *takes])
+  config = read_config('digits', None, [*KEYS, *takes])
   directory.mkdir()
   workdir.write(directory, 'config.json', config.to_dict())
   workdir.write(directory, 'run.json', workdir.describe_run((16, 16, 1), 10, []))

@@ -10,7 +10,7 @@ import dcgan_jax
 from dcgan_jax import cli
 
 TINY = [
-  '--config.batch_size=8', '--config.generator.widths=(4,)', '--config.discriminator.widths=(4,)',
+  '--config', 'digits', '--config.batch_size=8', '--config.generator.widths=(4,)', '--config.discriminator.widths=(4,)',
   '--config.data.image_size=8', '--config.generator.latent_size=3', '--config.steps_per_call=2',
   '--config.logging.scalars_every=1', '--config.logging.samples_every=2', '--config.logging.num_samples=4',
 ]  # fmt: skip

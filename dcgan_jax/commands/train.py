@@ -17,10 +17,11 @@ def train(argv: list[str]) -> None:
   parser = flags.Parser('train', train.__doc__)
   parser.add_argument(
     '--config', metavar='FILE[:VARIANT]',
-    help="config file, or name of a shipped config such as cifar10 (default: the run's own config, else digits)",
+    help='config file, or name of a shipped config such as cifar10 (default: that of the run in --workdir; without '
+    '--workdir digits)',
   )  # fmt: skip
   parser.add_argument('--config.KEY', metavar='VALUE', help='another value for a key, such as --config.batch_size=64')
-  parser.add_argument('--workdir', type=pathlib.Path, help='where the run lives; default: runs/<name of the config>')
+  parser.add_argument('--workdir', type=pathlib.Path, help='directory of the run (default: runs/<name of the config>)')
   parser.add_argument(
     '--distributed', type=_processes, metavar='auto|HOST:PORT,PROCESS,PROCESSES',
     help='train as one of several processes: auto in SLURM, Open MPI and TPU pods; else process 0 listens at HOST:PORT',
@@ -33,11 +34,12 @@ def train(argv: list[str]) -> None:
     '--go-on-unsaved', action='store_true', help='where something cannot be written, say so and train on; else stop'
   )
   args, rest = parser.parse_known_args(argv)
-  config = read_config(args.config, args.workdir, rest)
+  given = None if args.workdir is None else args.workdir.expanduser()
+  if given is not None and given.exists() and not given.is_dir():
+    raise ConfigError(f'--workdir {given} is a file; give a directory')
+  config = read_config(args.config, given, rest)
   validate(config.to_dict())
-  directory = (args.workdir or pathlib.Path('runs') / _run_name(args.config)).expanduser()
-  if directory.exists() and not directory.is_dir():
-    raise ConfigError(f'--workdir {directory} is a file; give a directory')
+  directory = given or pathlib.Path('runs') / _run_name(args.config)
   workdir.check_unchanged(directory, config.to_dict())
 
   flags.prepare_libraries()
@@ -62,9 +64,10 @@ def _processes(text: str) -> tuple[str | None, int | None, int | None]:
 
 
 def read_config(path: str | None, directory: pathlib.Path | None, overrides: list[str]):
-  """The locked config of a file, of a run, or of the digits, with the overrides of the command line.
+  """The locked config of a file, else of the run in a directory, else of the digits, with the command line's overrides.
 
   Raises:
+    CheckpointError: no file is given, and the directory holds no run.
     ConfigError: no such config, a config that cannot be read, or an override of no key or of another type.
   """
   from absl import flags as absl_flags
@@ -88,7 +91,7 @@ def _base_config(path: str | None, directory: pathlib.Path | None):
 
   from dcgan_jax import workdir
 
-  if path is None and directory is not None and (directory / 'config.json').exists():
+  if path is None and directory is not None:
     return ConfigDict(_with_placeholders(workdir.read_config(directory)))
   return config_files.load(path or config_files.DEFAULT)
 
