@@ -22,9 +22,8 @@ WEIGHTS = workdir.EXPORT
 STABLEHLO = 'generator.stablehlo'
 TORCH = {'generator': 'generator.safetensors', 'discriminator': 'discriminator.safetensors'}
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
-# What `load` needs, and all that an export may hold.
-LOADED = (WEIGHTS, 'config.json', 'run.json')
-FILES = (*LOADED, STABLEHLO, *TORCH.values(), 'README.md', 'samples.png', 'evaluations/*.json')
+# All that an export may hold.
+FILES = (*workdir.LOADED, STABLEHLO, *TORCH.values(), 'README.md', 'samples.png', 'evaluations/*.json')
 FORMAT, VERSION = 'dcgan_jax', '1'
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import build, build_data, build_model, config_files, export, hub, images, latents, sample, workdir
+from dcgan_jax import build, build_data, build_model, export, images, latents, run_paths, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.parallel import check_platform
@@ -359,8 +359,7 @@ def load(
     CheckpointError: no run, no checkpoint, or a damaged one.
     ConfigError: a revision of a run that is not on the Hub.
   """
-  shipped = config_files.find_export(directory) if revision is None else None
-  directory = shipped or hub.find(directory, export.LOADED, revision=revision)
+  directory = run_paths.find(directory, revision=revision)
   config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())
   shape, classes = workdir.read_description(directory)

@@ -26,6 +26,7 @@ MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 
 # What a run may have left before its config.json was there.
 _FILES = ('.lock', '.process.json', '..process.json.part', '.config.json.part', '.run.json.part', 'checkpoints')
 EXPORT = 'model.safetensors'  # What an export has in place of checkpoints.
+LOADED = (EXPORT, 'config.json', 'run.json')  # What loading an export needs.
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
 
 

@@ -27,8 +27,8 @@ MAY_IMPORT = {
   'config_files': set(),
   'commands': {
     'applications', 'build', 'build_model', 'config_files', 'export', 'flags', 'hub', 'images', 'latents', 'metrics',
-    'model_card', 'parallel', 'plots', 'report', 'run', 'sample', 'state', 'tables', 'tensors', 'torch_layout',
-    'validate', 'workdir',
+    'model_card', 'parallel', 'plots', 'report', 'run', 'run_paths', 'sample', 'state', 'tables', 'tensors',
+    'torch_layout', 'validate', 'workdir',
   },
   'data': {'images', 'progress'},
   'errors': set(),
@@ -51,9 +51,10 @@ MAY_IMPORT = {
   'record': {'workdir'},
   'report': {'images', 'page', 'plots', 'record', 'sample', 'validate', 'workdir'},
   'run': {
-    'build', 'build_data', 'build_model', 'checkpoint', 'config_files', 'export', 'hub', 'images', 'latents',
-    'parallel', 'sample', 'state', 'validate', 'workdir',
+    'build', 'build_data', 'build_model', 'checkpoint', 'export', 'images', 'latents', 'parallel', 'run_paths',
+    'sample', 'state', 'validate', 'workdir',
   },
+  'run_paths': {'config_files', 'hub', 'workdir'},
   'sample': {'images', 'latents'},
   'state': set(),
   'step': {'parallel', 'state'},

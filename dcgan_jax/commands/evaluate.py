@@ -22,7 +22,7 @@ def evaluate(argv: list[str]) -> None:
     check_sample_count(args.num, int(args.features), args.allow_few)
 
   flags.prepare_libraries()
-  from dcgan_jax import images, run, workdir
+  from dcgan_jax import images, run, run_paths, workdir
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   report, sheet = restored.evaluate(
@@ -31,8 +31,8 @@ def evaluate(argv: list[str]) -> None:
   )  # fmt: skip
   name = f'{restored.step:08d}_{args.features}_{args.num}_{args.reference}{"_live" * args.live}'
   name += f'_seed{args.seed}' if args.seed else ''
-  directory = restored.directory / 'evaluations'
-  directory.mkdir(exist_ok=True)
+  directory = run_paths.results_directory(args.workdir, restored.directory) / 'evaluations'
+  directory.mkdir(parents=True, exist_ok=True)
   workdir.write(directory, f'{name}.json', report)
   origin = restored.origin(seed=args.seed, real='every column but the first')
   images.save_png(directory / f'{name}_neighbours.png', sheet, origin=origin)

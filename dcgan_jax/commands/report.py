@@ -17,8 +17,10 @@ def report(argv: list[str]) -> None:
   )
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the latents of the walk (%(default)s)')
   args = parser.parse_args(argv)
-  directory = args.workdir.expanduser()
-  out = args.out or directory / 'report.html'
+  from dcgan_jax import run_paths
+
+  directory = run_paths.find(args.workdir)
+  out = args.out or run_paths.results_directory(args.workdir, directory) / 'report.html'
   if out.suffix not in ('.html', '.htm'):
     raise ConfigError(f"Cannot write the report as '{out.suffix}'; --out is an .html")
   if out.is_dir():
@@ -57,4 +59,4 @@ def report(argv: list[str]) -> None:
   part = out.with_name(f'.{out.name}.part')
   part.write_bytes(encoded)
   part.replace(out)
-  print(f'Report of {directory}: {out} ({len(encoded) / 1e6:.1f} MB); open it in any browser')
+  print(f'Report of {args.workdir}: {out} ({len(encoded) / 1e6:.1f} MB); open it in any browser')
