@@ -15,14 +15,19 @@ usage: launch.py [command] [flags]
   export       write a run's networks as safetensors, StableHLO or PyTorch state dicts, with a model card
   import       turn state dicts of the PyTorch DCGAN example into an export, which the other commands take as a run
 
-`launch.py COMMAND --help` lists a command's flags. Without any arguments it trains configs/digits.py.
+`launch.py COMMAND --help` lists a command's flags, `launch.py --version` prints the version. Without any arguments it
+trains configs/digits.py.
 """
 
 import errno
 import io
+import itertools
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
+import dcgan_jax
+from dcgan_jax import config_files, unknown_names
 from dcgan_jax.commands.anomaly import anomaly
 from dcgan_jax.commands.augmentation import augmentation
 from dcgan_jax.commands.evaluate import evaluate
@@ -35,7 +40,8 @@ from dcgan_jax.commands.project import project
 from dcgan_jax.commands.report import report
 from dcgan_jax.commands.sample import sample
 from dcgan_jax.commands.train import train
-from dcgan_jax.errors import DivergenceError, StoppedError, UserError, look_up, printable
+from dcgan_jax.errors import ConfigError, DivergenceError, StoppedError, UserError, printable
+from dcgan_jax.validate import RULES, flatten
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'anomaly': anomaly,
@@ -70,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in ('-h', '--help'):
       print(__doc__.split('\n', 2)[2].strip())
       return 0
-    name = argv.pop(0) if argv and not argv[0].startswith('-') else 'train'
-    look_up(COMMANDS, name, 'command')(argv)
+    if argv[:1] == ['--version']:
+      print(dcgan_jax.__version__)
+      return 0
+    _command(argv)(argv)
   except UserError as error:
     return _complain(error, 2)
   except DivergenceError as error:
@@ -91,6 +99,25 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise
     return _complain('No home directory is known for a path that begins with ~; give the path without ~', 2)
   return 0
+
+
+def _command(argv: list[str]) -> Callable[[list[str]], None]:
+  """Takes the command's name off the arguments; without one it is train."""
+  if not argv or argv[0].startswith('-'):
+    late = [token for before, token in itertools.pairwise(argv) if token in COMMANDS and not _takes_value(before)]
+    if late:
+      raise ConfigError(f'The command comes first: launch.py {late[0]} {" ".join(t for t in argv if t != late[0])}')
+    return train
+  name = argv.pop(0)
+  if name not in COMMANDS:
+    is_run = (pathlib.Path(name) / 'config.json').is_file()
+    keys = [key for key, _ in flatten(RULES)]
+    raise ConfigError(unknown_names.for_command(name, COMMANDS, config_files.names(), is_run=is_run, keys=keys))
+  return COMMANDS[name]
+
+
+def _takes_value(token: str) -> bool:
+  return token.startswith('--') and '=' not in token
 
 
 def _complain(message: object, code: int) -> int:

@@ -38,7 +38,7 @@ def find(name: str) -> pathlib.Path:
   file = pathlib.Path(name)
   if file.is_file():
     return file
-  shipped = {path.stem: path for path in sorted(CONFIGS.glob('*.py'))}
+  shipped = names()
   if name in shipped:
     return shipped[name]
   if file.stem in shipped and file.suffix == '.py':
@@ -46,6 +46,11 @@ def find(name: str) -> pathlib.Path:
   near = difflib.get_close_matches(name, shipped, n=1)
   hint = f'did you mean {near[0]}' if near else f'known names: {", ".join(shipped)}'
   raise ConfigError(f'No config file {name}; expected a Python file such as configs/cifar10.py, or a name; {hint}')
+
+
+def names() -> dict[str, pathlib.Path]:
+  """The configs that the package brings."""
+  return {path.stem: path for path in sorted(CONFIGS.glob('*.py'))}
 
 
 def find_export(name: str | os.PathLike) -> pathlib.Path | None:

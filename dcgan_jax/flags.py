@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from dcgan_jax import unknown_names
 from dcgan_jax.errors import ConfigError
 from dcgan_jax.validate import LOCAL, is_address
 
@@ -18,6 +19,7 @@ class Parser(argparse.ArgumentParser):
 
   def __init__(self, command: str, description: str):
     super().__init__(prog=f'launch.py {command}', description=description, allow_abbrev=False)
+    self._given: list[str] = []
 
   def add_run(self) -> None:
     """Adds the flags that say which run, and which of its checkpoints."""
@@ -26,16 +28,27 @@ class Parser(argparse.ArgumentParser):
 
   def parse_known_args(self, args: Sequence[str] | None = None, namespace=None):  # pyright: ignore
     """As argparse does; refuses addresses such as gs://bucket/run, which pathlib would turn into a local folder."""
-    flag = ''
-    for argument in args or ():
+    flag, self._given = '', list(args or ())
+    for argument in self._given:
       value = argument
       if argument.startswith('--'):
         flag, _, value = argument.partition('=')
+      if not value and ('=' in argument or not argument):
+        raise ConfigError(f'{flag or "An argument"} is empty; expected a value (a variable of the shell may have none)')
       if flag not in _NO_PATHS and is_address(value):
         raise ConfigError(f"Cannot use the address '{value}'; expected {LOCAL}")
     return super().parse_known_args(args, namespace)
 
   def error(self, message: str) -> NoReturn:
+    known = [flag for action in self._actions for flag in action.option_strings]
+    what, _, arguments = message.partition(': ')
+    if 'required' in what:  # What was given in its place says more.
+      others = [token for token in self._given if token.startswith('-') and token.partition('=')[0] not in known]
+      others += [token for token in self._given[:1] if '/' in token or os.path.exists(token)]
+      what, arguments = ('unrecognized arguments', others[0]) if others else (what, arguments)
+      message = f'{what}: {arguments}'
+    if what == 'unrecognized arguments':
+      message += unknown_names.for_flags(arguments, known)
     raise ConfigError(f'{message[0].upper()}{message[1:]}; see {self.prog} --help')
 
 

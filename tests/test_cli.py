@@ -23,8 +23,8 @@ def _digits(directory):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['trian'], f"Unknown command 'trian'; known: {', '.join(sorted(cli.COMMANDS))}. Did you mean 'train'?"),
-    (['--confg=x'], "Unknown argument '--confg=x', did you mean --config; see launch.py train --help"),
+    (['trian'], f"Unknown command 'trian'; known: {', '.join(sorted(cli.COMMANDS))}. Did you mean launch.py train?"),
+    (['--confg=x'], "Unknown argument '--confg=x', did you mean --config\n"),
     (
       ['--config', 'configs/nope.py'],
       'No config file configs/nope.py; expected a Python file such as configs/cifar10.py, or a name; known names: ',
@@ -34,7 +34,10 @@ def _digits(directory):
     (['--config', f'{CIFAR10}:papr'], "cifar10.py 'papr'; known: best, "),
     (['--config', 'cifar10:papr'], "Unknown variant of cifar10 'papr'; known: best, "),
     (['--config', str(ROOT / 'configs' / 'npz.py:x')], "npz.py has no variant 'x', nor any other; give --config "),
-    (['--config.batchsize=3'], 'Unknown key config.batchsize, did you mean batch_size; configs/cifar10.py lists'),
+    (
+      ['--config.batchsize=3'],
+      'Unknown key config.batchsize; here: --config.batch_size, over all devices; configs/cifar10.py lists',
+    ),
     (['--config.generator=3'], 'Unknown key config.generator, did you mean'),
     (['--config.batch_size=abc'], "flag --config.batch_size=abc: invalid literal for int() with base 10: 'abc'"),
     (['--config.batch_size', '1.5'], "flag --config.batch_size=1.5: invalid literal for int() with base 10: '1.5'"),

@@ -1,9 +1,7 @@
 import argparse
-import difflib
 import pathlib
-from collections.abc import Iterable
 
-from dcgan_jax import config_files, flags
+from dcgan_jax import config_files, flags, unknown_names
 from dcgan_jax.errors import ConfigError
 from dcgan_jax.validate import flatten, validate
 
@@ -108,22 +106,15 @@ def _check_overrides(overrides: list[str], known: dict[str, object]) -> None:
   """Raises ConfigError at the first argument that is no `--config.KEY=VALUE` or `--config.KEY VALUE` of a known key."""
   is_value = False
   for token in overrides:
-    if is_value and not token.startswith('--'):
+    if is_value and token != '=' and not token.startswith('--'):
       is_value = False
       continue
     if not token.startswith('--config.'):
-      raise ConfigError(f"Unknown argument '{token}'{_near(token, _FLAGS)}; see launch.py train --help")
+      raise ConfigError(unknown_names.for_argument(token, known, _FLAGS))
     key, equals, _ = token.removeprefix('--config.').partition('=')
     if key not in known:
-      raise ConfigError(
-        f'Unknown key config.{key}{_near(key, known)}; configs/cifar10.py lists every key with its meaning'
-      )
+      raise ConfigError(unknown_names.for_key(key, known))
     is_value = not equals
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-  near = difflib.get_close_matches(name, names, n=1)
-  return f', did you mean {near[0]}' if near else ''
 
 
 def _run_name(path: str | None) -> str:
