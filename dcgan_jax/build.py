@@ -199,7 +199,7 @@ def _run(config, directory, evaluator, rescues, *, model, game, source, devices,
       stopped = int(state.step) < config.steps or parallel.any_process(here and stopped and not is_whole())
   if here and int(state.step) not in Checkpoints(directory / 'checkpoints', read_only=True).steps():
     raise CheckpointError(
-      f'Step {state.step} could not be saved in {directory}; make room, then the same command goes on from the '
+      f'Step {state.step} could not be saved in {directory}; see why above, then the same command goes on from the '
       'checkpoint before'
     )
   if stopped:
@@ -223,7 +223,9 @@ def _is_whole(config, directory, shape) -> bool:
 def _announce(config, directory, source, first, devices, rescues, *, lacks) -> None:
   """Says what is about to happen, and writes down what the run is."""
   if first > config.steps or (first == config.steps and not lacks):
-    print(f'{directory} is finished: step {first} of {config.steps}. To go on, give a larger --config.steps')
+    beyond = f'at step {first}, beyond config.steps {config.steps}; give more than {first} to go on'
+    finished = f'finished: step {first} of {config.steps}. To go on, give a larger --config.steps'
+    print(f'{directory} is {beyond if first > config.steps else finished}')
     return
   before = workdir.read_config(directory)['steps'] if first else config.steps
   if before != config.steps and config.tricks.decay != 'constant':

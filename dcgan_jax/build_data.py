@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from dcgan_jax import sample
 from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
-from dcgan_jax.errors import ConfigError, DataError, look_up
+from dcgan_jax.errors import ConfigError, DataError, counted, look_up
 from dcgan_jax.metrics import evaluate
 
 _THREADS = 16  # That read labelled examples: waiting on files takes no core.
@@ -50,8 +50,8 @@ def build_source(config: ConfigDict) -> Any:
   if len(source) < images_per_step(config):
     turns = f' in {tricks.discriminator_turns} config.tricks.discriminator_turns' * (tricks.discriminator_turns > 1)
     raise DataError(
-      f'{config.data.source} holds {len(source):,} examples, fewer than config.batch_size {config.batch_size}{turns}; '
-      'use a smaller batch'
+      f'{config.data.source} holds {counted(len(source), "example")}, fewer than config.batch_size {config.batch_size}'
+      f'{turns}; use a smaller batch'
     )
   return source
 
@@ -110,7 +110,7 @@ def read_labelled(
   if source.classes is None:
     raise DataError(f'{title} has no labels; expected a labelled data set, such as tfds:cifar10')
   if num is not None and num > len(source):
-    raise DataError(f'{title} holds {len(source):,} examples, fewer than the {num:,} asked for')
+    raise DataError(f'{title} holds {counted(len(source), "example")}, fewer than the {num:,} asked for')
   return _read(source, num, seed)
 
 

@@ -40,7 +40,7 @@ from dcgan_jax.commands.project import project
 from dcgan_jax.commands.report import report
 from dcgan_jax.commands.sample import sample
 from dcgan_jax.commands.train import train
-from dcgan_jax.errors import ConfigError, DivergenceError, StoppedError, UserError, printable
+from dcgan_jax.errors import ConfigError, DivergenceError, StoppedError, UserError, printable, remedy
 from dcgan_jax.validate import RULES, flatten
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if error.errno not in _NO_DEFECTS:
       raise
     where = f'{error.filename}: ' if error.filename else ''
-    return _complain(f'{where}{error.strerror}; make room or give another path, then the same command goes on', 2)
+    return _complain(f'{where}{error.strerror}; {remedy(error)}, then the same command goes on', 2)
   except RuntimeError as error:
     # pathlib's expanduser, of ~USER that is not there, or of ~ where the user has no home.
     if 'home directory' not in str(error):

@@ -1,6 +1,7 @@
 """What can go wrong in a way that a message explains. The command line prints these as one line."""
 
 import difflib
+import errno
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -44,6 +45,26 @@ def look_up(table: Mapping[str, Any], name: str, what: str) -> Any:
   near = difflib.get_close_matches(name, table, n=1)
   hint = f" Did you mean '{near[0]}'?" if near else ''
   raise ConfigError(f"Unknown {what} '{name}'; known: {', '.join(sorted(table))}.{hint}")
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REMEDIES = {
+  **dict.fromkeys((errno.EACCES, errno.EPERM), 'change its permissions or give another path'),
+  errno.EROFS: 'give a path that is not read-only',
+  errno.ENAMETOOLONG: 'give a shorter name',
+  **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), 'a part of the path is a file: give another path'),
+}
+
+
+def remedy(error: OSError) -> str:
+  """What to do about a path that the system refuses."""
+  return 'make room' if error.errno in _FULL else _REMEDIES.get(error.errno or 0, 'give another path')
+
+
+def counted(number: int, noun: str) -> str:
+  """'1 layer', '2 layers', '1,797 examples', '1 entry', '2 entries'."""
+  plural = f'{noun[:-1]}ies' if noun.endswith('y') else f'{noun}s'
+  return f'{number:,} {noun if number == 1 else plural}'
 
 
 def printable(text: str) -> str:

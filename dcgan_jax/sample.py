@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from dcgan_jax import images
-from dcgan_jax.errors import ConfigError
+from dcgan_jax.errors import ConfigError, counted
 
 
 def compile_generate(generator: nn.Module) -> Callable:
@@ -100,8 +100,8 @@ def check_destination(path: pathlib.Path, shape: tuple[int, ...], *, num: int) -
   others = sorted(p.name for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES and p.name not in own)
   if others:
     raise ConfigError(
-      f'{path} holds {len(others)} other images, such as {others[0]}; expected a new or empty folder, '
-      f'or one of {num} earlier samples to replace; give another --out, or remove the images first'
+      f'{path} holds {counted(len(others), "other image")}, such as {others[0]}; expected a new or empty folder, '
+      f'or one of {counted(num, "earlier sample")} to replace; give another --out, or remove the images first'
     )
 
 

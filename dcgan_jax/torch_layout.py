@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcgan_jax.errors import CheckpointError, ConfigError
+from dcgan_jax.errors import CheckpointError, ConfigError, counted
 from dcgan_jax.validate import flatten, strides_of
 
 # Keys of a config that the layout fixes.
@@ -83,7 +83,9 @@ def check(config: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     size = _BASE * 2 ** len(widths)
     if shape[:-1] != (size, size):
       raise ConfigError(
-        refuse.format(f'{len(widths)} layers reach {size} x {size} from 4 x 4, and examples have the shape {shape}')
+        refuse.format(
+          f'{counted(len(widths), "layer")} can reach {size} x {size} from 4 x 4, and examples have the shape {shape}'
+        )
       )
 
 

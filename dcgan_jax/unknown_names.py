@@ -29,7 +29,7 @@ _EXAMPLES = {
   'datadir': '--config.data.source=folder:PATH, or --config.data.dir of prepared TensorFlow data sets',
   'dataroot data dataset datapath datafolder dataname datasetpath datasetdir inputdir inputfnamepattern images '
   'imagedir imagefolder imgdir traindir root':
-    '--config.data.source=folder:PATH, npz:FILE, tfds:NAME or digits; docs/own_images.md has the whole command',
+    '--config.data.source=folder:PATH, npz:FILE, tfds:NAME or digits',
   'cuda nocuda usecuda gpu gpus ngpu ngpus gpuid gpuids usegpu device devices mps accelerator cpu':
     'all devices that JAX finds are used without a flag; CUDA_VISIBLE_DEVICES=0 takes one GPU, JAX_PLATFORMS=cpu none',
   'workers numworkers nworkers nthreads numthreads': 'batches are read ahead without a flag',

@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from dcgan_jax.errors import ConfigError
+from dcgan_jax.errors import ConfigError, counted
 
 
 class Rule(NamedTuple):
@@ -231,13 +231,13 @@ def _check_size(flat: dict[str, Any], player: str) -> None:
   strides = strides_of(widths, given)
   if len(strides) != len(widths):
     raise ConfigError(
-      f'config.{player}.strides has {len(strides)} entries and config.{player}.widths {len(widths)}; '
+      f'config.{player}.strides has {counted(len(strides), "entry")} and config.{player}.widths {len(widths)}; '
       'give one stride for each width, or None for 2 everywhere'
     )
   kernel_size = flat[f'{player}.kernel_size']
   if not _is_integer(kernel_size) and len(kernel_size) != len(widths):
     raise ConfigError(
-      f'config.{player}.kernel_size has {len(kernel_size)} entries and config.{player}.widths {len(widths)}; '
+      f'config.{player}.kernel_size has {counted(len(kernel_size), "entry")} and config.{player}.widths {len(widths)}; '
       'give one for each width, or one number for all'
     )
   factor = math.prod(strides)
@@ -245,7 +245,7 @@ def _check_size(flat: dict[str, Any], player: str) -> None:
     lower = size // factor * factor
     choices = f'{lower} or {lower + factor}' if lower else f'{factor}'
     raise ConfigError(
-      f'config.data.image_size is {size}, which the {len(widths)} layers of config.{player}.widths do not reach: '
+      f'config.data.image_size is {size}, which {counted(len(widths), "layer")} (config.{player}.widths) cannot reach: '
       f'sizes are multiples of {factor}, for example {choices}; or change the number of widths'
     )
 

@@ -18,7 +18,7 @@ import filelock
 import platformdirs
 
 from dcgan_jax import nearby_runs
-from dcgan_jax.errors import CheckpointError, ConfigError, printable
+from dcgan_jax.errors import CheckpointError, ConfigError, printable, remedy
 from dcgan_jax.validate import complete, flatten, validate
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
@@ -114,9 +114,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
       f'{workdir} is in use by {_who(holder)}; wait for it, stop it, or give another --workdir'
     ) from error
   except OSError as error:
-    raise CheckpointError(
-      f'Cannot write in {workdir} ({error.strerror}); make room or give another --workdir'
-    ) from error
+    raise CheckpointError(f'Cannot write in {workdir} ({error.strerror}); {remedy(error)}') from error
   try:
     yield
   finally:

@@ -57,7 +57,10 @@ def _digits(directory):
     (['import', '--from', 'https://x.org/netG.pth', '--to', 'y'], "Cannot use the address 'https://x.org/netG.pth'"),
     (['export', '--workdir', 'x', '--to=hdfs://y'], "Cannot use the address 'hdfs://y'"),
     (['anomaly', '--workdir', 'x', '--images', 'a.png', 'file:///b.png'], "Cannot use the address 'file:///b.png'"),
-    (['--config', 'digits', '--workdir', 'x' * 256], 'File name too long; make room or give another path'),
+    (
+      ['--config', 'digits', '--workdir', 'x' * 256],
+      'File name too long; give a shorter name, then the same command goes on',
+    ),
     (['--config', 'x' * 256], 'File name too long'),
     ([*INPAINT, '--mask', 'x' * 256], 'File name too long'),
     (['--workdir', '~nosuchuser/run'], 'No home directory is known for a path that begins with ~; give the path'),

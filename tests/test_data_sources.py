@@ -267,7 +267,7 @@ def test_npz_whose_channels_may_not_be_last_is_refused_until_they_are_named(tmp_
   examples = noise(2, *shape)
   assert message(DataError, open_npz, tmp_path, images=examples) == (
     f"{tmp_path}/a.npz, split 'train': The examples have shape {examples.shape}, whose last axis may not be that of "
-    f'the channels; {advice}; if it is, set data.channels to {channels}.'
+    f'the channels; {advice}; if it is, set config.data.channels to {channels}.'
   )
   assert open_npz(tmp_path, channels, images=examples).shape == shape
 
@@ -287,8 +287,8 @@ def test_npz_images_turn_grey_as_files_do(tmp_path):
 
 def test_npz_that_has_other_channels_than_asked_for_is_refused(tmp_path):
   assert message(ConfigError, open_npz, tmp_path, 1, images=noise(3, 64, 2)) == (
-    'data.channels is 1, but the examples have 2 channels, shape (64, 2); set data.channels to 2. RGB images alone can '
-    'be turned grey.'
+    'config.data.channels is 1, but the examples have 2 channels, shape (64, 2); set config.data.channels to 2. RGB '
+    'images alone can be turned grey.'
   )
 
 
@@ -303,15 +303,15 @@ def test_npz_images_are_cut_and_resized_as_images_fit_does(tmp_path):
 def test_npz_shapes_that_are_no_images_are_not_resized(tmp_path):
   np.savez(tmp_path / 'a.npz', images=noise(2, 64, 1))
   assert message(ConfigError, arrays.open_npz, tmp_path / 'a.npz', split='train', image_size=32) == (
-    'data.image_size is 32, but examples of shape (64, 1) are not images of 1 or 3 channels, which alone can be '
-    'resized; set data.image_size to None.'
+    'config.data.image_size is 32, but examples of shape (64, 1) are not images of 1 or 3 channels, which alone can be '
+    'resized; set config.data.image_size to None.'
   )
 
 
 def test_npz_crop_asks_for_an_image_size(tmp_path):
   np.savez(tmp_path / 'a.npz', images=noise(2, 8, 8, 1))
   text = message(ConfigError, arrays.open_npz, tmp_path / 'a.npz', split='train', image_size=None, crop=6)
-  assert text == 'data.crop is 6, but data.image_size is not set; set it to 6 to keep the cut pixels.'
+  assert text == 'config.data.crop is 6, but config.data.image_size is not set; set it to 6 to keep the cut pixels.'
 
 
 def test_npz_without_the_split_lists_the_arrays_it_has(tmp_path):
@@ -467,9 +467,11 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
 
 def test_a_folder_needs_an_image_size_and_one_or_three_channels(tmp_path):
   assert message(ConfigError, open_folder, tmp_path, image_size=None) == (
-    'data.image_size is not set; files differ in size, so set the side in pixels, for example 64.'
+    'config.data.image_size is not set; files differ in size, so set the side in pixels, for example 64.'
   )
-  assert message(ConfigError, open_folder, tmp_path, channels=4) == ('data.channels is 4; use 1 for grey or 3 for RGB.')
+  assert message(ConfigError, open_folder, tmp_path, channels=4) == (
+    'config.data.channels is 4; use 1 for grey or 3 for RGB.'
+  )
 
 
 def test_an_npz_of_a_later_zip_version_is_named(tmp_path):

@@ -194,14 +194,14 @@ def test_a_data_set_without_images_lists_its_features():
 
 def test_images_of_various_sizes_need_an_image_size():
   assert message(None, name='lsun/bedroom', error=ConfigError) == (
-    "The images of 'lsun/bedroom' differ in size; set data.image_size to the side in pixels to train at, "
+    "The images of 'lsun/bedroom' differ in size; set config.data.image_size to the side in pixels to train at, "
     'for example 64.'
   )
 
 
 def test_crop_needs_an_image_size(data_dir):
   text = message(data_dir, crop=20, error=ConfigError)
-  assert text == 'data.crop is 20, but data.image_size is not set; set it to 20 to keep the cut pixels.'
+  assert text == 'config.data.crop is 20, but config.data.image_size is not set; set it to 20 to keep the cut pixels.'
 
 
 def test_a_tfrecord_data_set_is_not_read(data_dir):
@@ -209,7 +209,7 @@ def test_a_tfrecord_data_set_is_not_read(data_dir):
   path.write_text(json.dumps(json.loads(path.read_text()) | {'fileFormat': 'tfrecord'}))
   assert message(data_dir) == (
     f'{data_dir}/mnist/3.0.1 was prepared as tfrecord, which cannot be read in random order; move it away to have it '
-    'prepared anew as array_record, or set data.data_dir to another directory.'
+    'prepared anew as array_record, or set config.data.dir to another directory.'
   )
 
 
@@ -220,7 +220,7 @@ def test_an_unreachable_data_set_is_one_line_with_what_to_do(tmp_path, unreachab
   assert message(tmp_path, name='cifar100') == (
     f"The TensorFlow data set 'cifar100' is not prepared in {tmp_path}/cifar100/3.0.2, and www.cs.toronto.edu cannot "
     "be reached to download it. On a connected machine run pip install 'dcgan-jax[tfds]' and the same command, then "
-    'copy that directory here; if the data is elsewhere, set data.data_dir or TFDS_DATA_DIR to it.'
+    'copy that directory here; if the data is elsewhere, set config.data.dir or TFDS_DATA_DIR to it.'
   )
   assert capfd.readouterr() == ('', '')
 

@@ -156,8 +156,12 @@ def test_projection_is_normalized_per_channel_or_per_unit(tiny_generator, key, n
 @pytest.mark.parametrize(
   'shape, strides, message',
   [
-    ((28, 28, 1), (2, 2, 2), '3 layers of strides (2, 2, 2) reach multiples of 8, not examples of size 28 x 28; '),
-    ((32, 30, 3), (2, 2), '2 layers of strides (2, 2) reach multiples of 4, not examples of size 32 x 30; '),
+    (
+      (28, 28, 1),
+      (2, 2, 2),
+      'With strides (2, 2, 2), 3 layers can reach multiples of 8, not examples of size 28 x 28; ',
+    ),
+    ((32, 30, 3), (2, 2), 'With strides (2, 2), 2 layers can reach multiples of 4, not examples of size 32 x 30; '),
   ],
 )
 def test_sizes_that_no_strides_reach_are_refused_by_both_networks(shape, strides, message, key):

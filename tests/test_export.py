@@ -95,7 +95,7 @@ def test_an_evaluation_by_another_seed_is_kept_beside_the_first(run, tmp_path, m
 def test_a_folder_of_another_draw_is_refused_to_sample(exported, tmp_path, capsys):
   command = ['sample', '--workdir', str(exported), '--out', str(tmp_path / 'drawn'), '--num']
   assert [cli.main([*command, '3']), cli.main([*command, '3']), cli.main([*command, '2'])] == [0, 0, 2]
-  assert 'holds 1 other images, such as 000002.png' in capsys.readouterr().err
+  assert 'holds 1 other image, such as 000002.png' in capsys.readouterr().err
 
 
 def test_an_export_has_no_live_generator_no_other_step_and_cannot_be_trained_on(exported, capsys):

@@ -227,7 +227,9 @@ def test_a_workdir_that_cannot_be_written_is_one_line(small_disk):
   subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
   result = launch('--workdir', small_disk / 'run', *TINY, '--config.steps=4', check=False)
   assert result.returncode == 2
-  assert re.fullmatch(r'launch.py: Cannot write in \S+ \(Read-only file system\); make room or .*\n', result.stderr)
+  assert re.fullmatch(
+    r'launch.py: Cannot write in \S+ \(Read-only file system\); give a path that is not read-only\n', result.stderr
+  )
 
 
 def test_a_diverged_run_is_rescued_at_half_the_rates_and_remembers_it(tmp_path):
@@ -274,7 +276,7 @@ def test_what_needs_a_checkpoint_says_that_there_is_none_yet(tmp_path):
 
 def test_fewer_steps_than_are_done_is_said(whole):
   result = launch('--workdir', whole, *RUN, '--config.steps=7')
-  assert 'is finished: step 24 of 7' in result.stdout
+  assert 'is at step 24, beyond config.steps 7; give more than 24 to go on' in result.stdout
 
 
 def test_a_hostile_environment_changes_nothing(whole, tmp_path):

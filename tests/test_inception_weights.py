@@ -167,7 +167,10 @@ def test_a_folded_npz_gives_the_depths_it_is_complete_for(tmp_path):
   assert weights.depths == ('64',)
   assert list(weights.params) == ['conv', 'conv_1', 'conv_2']
   weights.require('64')
-  with pytest.raises(DataError, match=r'a.npz has the Inception layers up to 64 only; for 2048 pass --weights'):
+  with pytest.raises(
+    DataError,
+    match=r'a.npz has the Inception layers up to 64 only; for 2048 give pt_inception.*evaluate --weights FILE',
+  ):
     weights.require('2048')
 
 

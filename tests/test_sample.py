@@ -80,7 +80,7 @@ def test_a_folder_takes_one_draw_and_is_refused_to_a_smaller_one(tmp_path):
 
 def test_a_folder_of_photographs_takes_no_samples(tmp_path):
   (tmp_path / 'me.JPG').write_bytes(b'')
-  with pytest.raises(ConfigError, match='holds 1 other images, such as me.JPG'):
+  with pytest.raises(ConfigError, match='holds 1 other image, such as me.JPG'):
     sample.save(tmp_path, np.zeros((2, 4, 4, 3), np.uint8))
   assert [path.name for path in tmp_path.iterdir()] == ['me.JPG']
 

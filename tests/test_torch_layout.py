@@ -194,7 +194,10 @@ def test_a_generator_alone_is_imported_and_says_so_where_a_discriminator_is_aske
     ({'generator__norm_before_reshape': True}, 'norm_before_reshape is True'),
     ({'discriminator__normalization': 'layer'}, "config.discriminator.normalization is 'layer'"),
     ({'discriminator__strides': (2, 2, 2, 1)}, 'config.discriminator.strides is not 2 everywhere'),
-    ({'generator__widths': (8, 8, 8)}, r'3 layers reach 32 x 32 from 4 x 4, and examples have the shape \(64, 64, 3\)'),
+    (
+      {'generator__widths': (8, 8, 8)},
+      r'3 layers can reach 32 x 32 from 4 x 4, and examples have the shape \(64, 64, 3\)',
+    ),
     ({'tricks__generator_labels': 'one_hot'}, "tricks.generator_labels is 'one_hot'"),
     ({'tricks__spectral_norm': ('discriminator',)}, 'tricks.spectral_norm'),
     ({'tricks__upsampling': 'nearest'}, 'tricks.upsampling'),

@@ -14,7 +14,7 @@ KEYS = dict(flatten(cifar10.reference().to_dict()))
   [
     # Flags of the PyTorch and TensorFlow examples and of StyleGAN.
     (['--dataset', 'folder'], "Unknown argument '--dataset'; here: --config.data.source=folder:PATH, npz:FILE, tfds:"),
-    (['--dataroot=/data/faces'], 'here: --config.data.source=folder:PATH, npz:FILE, tfds:NAME or digits; docs/own_im'),
+    (['--dataroot=/data/faces'], 'here: --config.data.source=folder:PATH, npz:FILE, tfds:NAME or digits'),
     (['--niter', '25'], "'--niter'; here: --config.steps counts updates: steps = epochs x examples / batch_size"),
     (['--epoch', '25'], '--config.steps counts updates'),
     (['--batchSize', '64'], 'here: --config.batch_size, over all devices'),

@@ -47,7 +47,7 @@ def test_no_rule_lets_everything_pass_and_no_value_makes_a_rule_fail():
     ({'generator__widths': ()}, r'config.generator.widths is \(\); expected a tuple of whole numbers'),
     (
       {'data__image_size': 30},
-      'config.data.image_size is 30, which the 3 layers of config.generator.widths do not reach: '
+      r'config.data.image_size is 30, which 3 layers \(config.generator.widths\) cannot reach: '
       'sizes are multiples of 8, for example 24 or 32; or change the number of widths',
     ),
     ({'data__image_size': 4}, 'sizes are multiples of 8, for example 8;'),

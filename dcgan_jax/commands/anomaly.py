@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.errors import ConfigError, DataError, counted
 
 # What the columns of scores are called, by --score.
 _TITLES = {'anogan': ('AnoGAN', 'its residual alone', 'its features alone'), 'features': ("D's features, nearest",)}
@@ -108,7 +108,7 @@ def _labelled(restored, args):
       f'None of the {len(labels)} examples of {where} is of class {args.normal_class}; they are of {known}'
     )
   return examples, anomalous, (
-    f'{where}: {(~anomalous).sum()} examples of class {args.normal_class} against {anomalous.sum()} others, '
+    f'{where}: {counted((~anomalous).sum(), "example")} of class {args.normal_class} against {anomalous.sum()} others, '
     f'seed {args.seed}'
   )  # fmt: skip
 

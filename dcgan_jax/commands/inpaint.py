@@ -2,7 +2,7 @@ import argparse
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError, DataError, printable
+from dcgan_jax.errors import ConfigError, DataError, counted, printable
 
 
 def inpaint(argv: list[str]) -> None:
@@ -74,8 +74,8 @@ def inpaint(argv: list[str]) -> None:
   for name, losses in zip(names, found.losses, strict=True):
     print(f'{printable(str(name))}: loss {", ".join(f"{loss:.3f}" for loss in losses)}')
   print(
-    f'{args.completions} completions of {args.restarts} searches for each of {len(x)} images, '
-    f'by {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}'
+    f'{counted(args.completions, "completion")} of {counted(args.restarts, "try")} for each of '
+    f'{counted(len(x), "image")}, by {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}'
   )
   if args.arrays is not None:
     args.arrays.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def _read(restored, source: str, seed: int):
   if number.isdecimal() and int(number) > 0:
     x, _ = restored.examples(split=split, num=int(number), seed=seed)
     if len(x) < int(number):
-      raise DataError(f'Split {split!r} holds {len(x):,} examples, fewer than the {int(number):,} asked for')
+      raise DataError(f'Split {split!r} holds {counted(len(x), "example")}, fewer than the {int(number):,} asked for')
     return x, [f'{split} image {i}' for i in range(len(x))]
   paths = images.find([pathlib.Path(source)])
   return restored.read_images(paths), [str(path) for path in paths]

@@ -1,6 +1,7 @@
 import pathlib
 
 from dcgan_jax import flags
+from dcgan_jax.errors import counted
 
 
 def sample(argv: list[str]) -> None:
@@ -29,4 +30,4 @@ def sample(argv: list[str]) -> None:
   examples, origin = restored.sample(args.num, seed=args.seed, label=args.label), restored.origin(seed=args.seed)
   samples.save(args.out, examples, columns=columns, origin=origin)
   what = '' if args.label is None else f' of class {args.label}'
-  print(f'{args.num} samples{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')
+  print(f'{counted(args.num, "sample")}{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')

@@ -117,7 +117,7 @@ def _check_axes(shape: tuple[int, ...], channels: int) -> None:
     return
   raise DataError(
     f'The examples have shape {shape}, whose last axis may not be that of the channels; {advice}; '
-    f'if it is, set data.channels to {shape[-1]}.'
+    f'if it is, set config.data.channels to {shape[-1]}.'
   )
 
 
@@ -128,8 +128,8 @@ def _of_channels(examples: np.ndarray, channels: int) -> np.ndarray:
   if channels == 1 and examples.ndim == 4 and examples.shape[-1] == 3:
     return images.to_grey(examples)
   raise ConfigError(
-    f'data.channels is {channels}, but the examples have {examples.shape[-1]} channels, shape {examples.shape[1:]}; '
-    f'set data.channels to {examples.shape[-1]}. RGB images alone can be turned grey.'
+    f'config.data.channels is {channels}, but the examples have {examples.shape[-1]} channels, shape '
+    f'{examples.shape[1:]}; set config.data.channels to {examples.shape[-1]}. RGB images alone can be turned grey.'
   )
 
 
@@ -142,13 +142,15 @@ def fit_all(examples: np.ndarray, image_size: int | None, crop: int | None = Non
   if image_size is None and crop is None:
     return examples
   if examples.ndim != 4 or examples.shape[-1] not in (1, 3):
-    key, value = ('data.image_size', image_size) if image_size is not None else ('data.crop', crop)
+    key, value = ('config.data.image_size', image_size) if image_size is not None else ('config.data.crop', crop)
     raise ConfigError(
       f'{key} is {value}, but examples of shape {examples.shape[1:]} are not images of 1 or 3 channels, '
       f'which alone can be resized; set {key} to None.'
     )
   if image_size is None:
-    raise ConfigError(f'data.crop is {crop}, but data.image_size is not set; set it to {crop} to keep the cut pixels.')
+    raise ConfigError(
+      f'config.data.crop is {crop}, but config.data.image_size is not set; set it to {crop} to keep the cut pixels.'
+    )
   if crop is None and examples.shape[1:3] == (image_size, image_size):
     return examples
   fitted = np.empty((len(examples), image_size, image_size, examples.shape[-1]), np.uint8)

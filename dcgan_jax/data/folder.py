@@ -110,9 +110,11 @@ def open_folder(
     DataError: no such folder or split, no images in it, or classes that train/ lacks.
   """
   if image_size is None:
-    raise ConfigError('data.image_size is not set; files differ in size, so set the side in pixels, for example 64.')
+    raise ConfigError(
+      'config.data.image_size is not set; files differ in size, so set the side in pixels, for example 64.'
+    )
   if channels not in (1, 3):
-    raise ConfigError(f'data.channels is {channels}; use 1 for grey or 3 for RGB.')
+    raise ConfigError(f'config.data.channels is {channels}; use 1 for grey or 3 for RGB.')
   root = pathlib.Path(path).expanduser()
   if not root.is_dir():
     what = 'is a file' if root.exists() else 'does not exist'

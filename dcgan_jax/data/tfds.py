@@ -212,14 +212,17 @@ def _shape(name: str, features, image_size: int | None, crop: int | None, wanted
   height, width, channels = image.shape
   channels = 1 if 1 in (channels, wanted) else 3
   if wanted not in (1, 3):
-    raise ConfigError(f'data.channels is {wanted}; use 1 for grey, or 3 for what the images of {name!r} are.')
+    raise ConfigError(f'config.data.channels is {wanted}; use 1 for grey, or 3 for what the images of {name!r} are.')
   if image_size is not None:
     return image_size, image_size, channels
   if crop is not None:
-    raise ConfigError(f'data.crop is {crop}, but data.image_size is not set; set it to {crop} to keep the cut pixels.')
+    raise ConfigError(
+      f'config.data.crop is {crop}, but config.data.image_size is not set; set it to {crop} to keep the cut pixels.'
+    )
   if height is None or width is None:
     raise ConfigError(
-      f'The images of {name!r} differ in size; set data.image_size to the side in pixels to train at, for example 64.'
+      f'The images of {name!r} differ in size; set config.data.image_size to the side in pixels to train at, '
+      'for example 64.'
     )
   return height, width, channels
 
@@ -247,7 +250,7 @@ def _records(builder, name: str, split: str):
     if isinstance(error, NotImplementedError):
       raise DataError(
         f'{builder.data_dir} was prepared as {builder.info.file_format.value}, which cannot be read in random order; '
-        'move it away to have it prepared anew as array_record, or set data.data_dir to another directory.'
+        'move it away to have it prepared anew as array_record, or set config.data.dir to another directory.'
       ) from error
     raise DataError(
       f'Split {split!r} of {name} cannot be read; its splits are {", ".join(builder.info.splits)}, '
@@ -265,7 +268,7 @@ def _prepare(builder, name: str) -> None:
     raise DataError(
       f'{missing}, and {urllib.parse.urlsplit(address).netloc} cannot be reached to download it. On a connected '
       f'machine run {_EXTRA} and the same command, then copy that directory here; if the data is elsewhere, '
-      'set data.data_dir or TFDS_DATA_DIR to it.'
+      'set config.data.dir or TFDS_DATA_DIR to it.'
     )
   if importlib.util.find_spec('tensorflow') is None:
     raise DataError(f'{missing}. Preparing it needs TensorFlow, once: {_EXTRA}.')

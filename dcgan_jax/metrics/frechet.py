@@ -46,7 +46,8 @@ def check_sample_count(num: int, num_features: int, allow_few: bool = False) -> 
   if num < num_features and not allow_few:
     raise ConfigError(
       f'{num} samples are too few for the Fréchet distance of {num_features} features: their covariance is singular '
-      f'and the distance too large. Use at least {num_features} (papers: 50000), or ask for it again with --allow-few'
+      f'and the distance too large. Use at least {num_features} (papers: 50000), by `evaluate --num` or '
+      'config.evaluation.num; `evaluate` takes fewer with --allow-few'
     )
 
 

@@ -30,6 +30,7 @@ URLS = (
   f'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}',
   'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth',
 )
+_HOW = '`evaluate --weights FILE`, or config.evaluation.weights while training'
 # Seconds a server may take to answer, look-up of names and redirects included, and seconds it may then pause.
 _ANSWER_S = 6.0
 _PAUSE_S = 10.0
@@ -72,8 +73,8 @@ class Weights:
     """Raises DataError where the file does not reach this output."""
     if depth not in self.depths:
       raise DataError(
-        f'{self.path} has the Inception layers up to {self.depths[-1]} only; for {depth} pass --weights with '
-        f'{FILE_NAME} from {URLS[0]}'
+        f'{self.path} has the Inception layers up to {self.depths[-1]} only; for {depth} give {FILE_NAME} from '
+        f'{URLS[0]} ({_HOW})'
       )
 
 
@@ -136,7 +137,7 @@ def download_weights(cache_dir: str | pathlib.Path) -> pathlib.Path:
       failures.append(f'{urllib.parse.urlsplit(url).hostname}: {words}')
   reasons = '; '.join(dict.fromkeys(failures))
   raise DataError(
-    f'Cannot download the Inception weights ({reasons}); fetch {URLS[0]} yourself and pass --weights FILE'
+    f'Cannot download the Inception weights ({reasons}); fetch {URLS[0]} yourself and give the file ({_HOW})'
   )
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dcgan_jax.errors import ConfigError
+from dcgan_jax.errors import ConfigError, counted
 from dcgan_jax.models.conditional import UNCONDITIONAL, Conditioning
 from dcgan_jax.models.convolution import Conv, ConvTranspose
 from dcgan_jax.models.initializers import Initialization
@@ -28,8 +28,8 @@ def base_shape(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
   if any(size % factor for size in shape[:-1]):
     sizes = ' x '.join(map(str, shape[:-1]))
     raise ConfigError(
-      f'{len(strides)} layers of strides {tuple(strides)} reach multiples of {factor}, not examples of size {sizes}; '
-      'change config.data.image_size or the number of widths of both networks'
+      f'With strides {tuple(strides)}, {counted(len(strides), "layer")} can reach multiples of {factor}, not examples '
+      f'of size {sizes}; change config.data.image_size or the number of widths of both networks'
     )
   return tuple(size // factor for size in shape[:-1])
 

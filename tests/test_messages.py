@@ -1,0 +1,120 @@
+"""The flags, config keys and commands that messages name exist, and what they advise fits what they refuse."""
+
+import ast
+import contextlib
+import errno
+import io
+import pathlib
+import re
+
+import pytest
+
+from configs import cifar10
+from dcgan_jax import cli
+from dcgan_jax.errors import counted, remedy
+from dcgan_jax.validate import flatten
+
+ROOT = pathlib.Path(__file__).parent.parent
+KEYS = dict(flatten(cifar10.reference().to_dict()))
+GROUPS = {key.rpartition('.')[0] for key in KEYS}
+# What a module's messages can be about; those of the others can be about any command.
+COMMAND_OF = {'build': 'train', 'checkpoint': 'train', 'hooks': 'train', 'parallel': 'train', 'workdir': 'train'}
+COMMAND_OF |= {'config_files': 'train', 'sample': 'sample', 'export': 'export', 'hub': 'export', 'metrics': 'evaluate'}
+COMMAND_OF |= {'unknown_names': 'train', 'nearby_runs': 'train', 'applications': 'train', 'validate': 'train'}
+COMMAND_OF['import_torch'] = 'import'
+
+
+def _texts():
+  """(path, module or room, text) of every string of the package but docstrings; {} stands for what is filled in."""
+  for path in sorted((ROOT / 'dcgan_jax').rglob('*.py')):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    parts = path.relative_to(ROOT / 'dcgan_jax').with_suffix('').parts
+    room = parts[-1] if parts[0] == 'commands' else parts[0]
+    skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+      if isinstance(node, ast.JoinedStr):
+        skipped |= {id(inner) for inner in ast.walk(node) if inner is not node and not isinstance(inner, ast.JoinedStr)}
+        parts = [v.value if isinstance(v, ast.Constant) else '{}' for v in node.values]
+        yield path, room, ''.join(map(str, parts))
+    for node in ast.walk(tree):
+      if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+        yield path, room, node.value
+
+
+@pytest.fixture(scope='module')
+def flags():
+  """The flags of every command."""
+  found = {}
+  for command in cli.COMMANDS:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+      cli.main([command, '--help'])
+    found[command] = set(re.findall(r'--[a-z][\w-]*', text.getvalue()))
+  return found
+
+
+def _other_command(text, at):
+  """The command that a text names before a flag, as in `launch.py evaluate --num`."""
+  named = re.findall(rf'\b(?:launch\.py|`)\s?({"|".join(cli.COMMANDS)})\b', text[:at])
+  return named[-1] if named else None
+
+
+def test_every_flag_that_a_message_names_is_one_of_the_command_that_prints_it(flags):
+  seen = 0
+  for path, room, text in _texts():
+    for match in re.finditer(r'(?<![\w-])--[a-z][\w-]*', text):
+      if match[0].startswith(('--series', '--line')) or text[match.end() :].startswith(('{', '.{')):
+        continue  # Of style sheets; of pieces.
+      command = _other_command(text, match.start()) or COMMAND_OF.get(room, room if room in flags else None)
+      known = flags[command] if command else set().union(*flags.values())
+      is_table = room == 'unknown_names' and ' ' not in text.strip()  # The flags of all commands.
+      assert match[0] in (set().union(*flags.values()) if is_table else known) | {'--help', '--version'}, (
+        f'{path}: {text}'
+      )
+      seen += 1
+  assert seen > 150
+
+
+def test_every_key_that_a_message_names_exists_and_is_called_config():
+  seen = 0
+  rooms = '|'.join(group for group in GROUPS if group and '.' not in group)
+  for path, _, text in _texts():
+    if ' ' not in text and not text.startswith('--'):
+      continue  # Names in code.
+    for key in re.findall(r'\bconfig\.([a-z][\w.]*\w)', text):
+      assert key in KEYS or key in GROUPS or key in ('json', 'KEY'), f'{path}: {text}'
+      seen += 1
+    bare = re.findall(rf'(?<![\w./])(?:{rooms})\.[a-z]\w*', text)
+    assert not [key for key in bare if not key.endswith(('.safetensors', '.stablehlo'))], f'{path}: {text}'
+  assert seen > 60
+
+
+def test_metrics_which_training_takes_too_name_the_key_beside_the_flag():
+  for path, room, text in _texts():
+    if room == 'metrics' and re.search(r'--[a-z]', text):
+      assert 'config.evaluation.' in text, f'{path}: {text}'
+
+
+@pytest.mark.parametrize(
+  ('number', 'noun', 'words'),
+  [(1, 'layer', '1 layer'), (2, 'layer', '2 layers'), (0, 'entry', '0 entries'), (1797, 'example', '1,797 examples')],
+)
+def test_one_thing_is_no_things(number, noun, words):
+  assert counted(number, noun) == words
+
+
+@pytest.mark.parametrize(
+  ('number', 'words'),
+  [
+    (errno.ENOSPC, 'make room'),
+    (errno.EDQUOT, 'make room'),
+    (errno.EACCES, 'change its permissions or give another path'),
+    (errno.ENAMETOOLONG, 'give a shorter name'),
+    (errno.ENOTDIR, 'a part of the path is a file: give another path'),
+    (errno.EROFS, 'give a path that is not read-only'),
+    (errno.ENOENT, 'give another path'),
+    (None, 'give another path'),
+  ],
+)
+def test_room_is_asked_for_where_a_disk_is_full_and_nowhere_else(number, words):
+  assert remedy(OSError(*([] if number is None else [number, 'x']))) == words
