@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import sample
+from dcgan_jax import sample, unknown_names
 from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
-from dcgan_jax.errors import ConfigError, DataError, counted, look_up
+from dcgan_jax.errors import ConfigError, DataError, counted
 from dcgan_jax.metrics import evaluate
 
 _THREADS = 16  # That read labelled examples: waiting on files takes no core.
@@ -36,12 +36,13 @@ SOURCES = {
 def build_source(config: ConfigDict) -> Any:
   """Opens the data set: `len`, `shape`, `classes`, and (uint8 example, label) by index."""
   kind, _, path = config.data.source.partition(':')
-  open_source = look_up(SOURCES, kind, 'kind of config.data.source')
+  if kind not in SOURCES:
+    raise ConfigError(unknown_names.for_source(config.data.source, SOURCES))
   if (kind == 'digits') == bool(path):
     raise ConfigError(
       f"config.data.source is '{config.data.source}'; expected digits, tfds:NAME, folder:PATH or npz:PATH"
     )
-  source = open_source(path, config.data)
+  source = SOURCES[kind](path, config.data)
   tricks = config.tricks
   of_images = {'config.data.flip': config.data.flip, 'config.tricks.augment': tricks.augment}
   of_images |= {f'config.tricks.{key}': tricks[key] for key in ('consistency_real', 'consistency_fake')}

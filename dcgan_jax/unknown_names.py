@@ -1,6 +1,7 @@
 """Messages about arguments, keys and commands that do not exist, with the names that other DCGANs have for ours."""
 
 import difflib
+import pathlib
 import re
 from collections.abc import Collection, Iterable
 
@@ -85,6 +86,11 @@ _COMMANDS = {
   '--help': 'help usage',
 }
 _COMMAND_HERE = {name: here for here, names in _COMMANDS.items() for name in names.split()}
+_ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar')
+# Of TensorFlow Datasets, those that a name without tfds: may mean.
+_NAMES = 'mnist fashion_mnist kmnist emnist cifar10 cifar100 celeb_a lsun/bedroom svhn_cropped stl10 oxford_flowers102'
+_DATA_SETS = {name.replace('_', ''): name for name in _NAMES.split()}
+_DATA_SETS |= {'lsun': 'lsun/bedroom', 'svhn': 'svhn_cropped', 'imagenet': 'imagenet_resized/64x64'}
 # Flags of other commands than train: what programs elsewhere call them.
 _FLAGS = {
   '--workdir': 'run rundir dir directory model modelpath modeldir network checkpoint ckpt checkpointdir ckptpath load '
@@ -172,6 +178,30 @@ def for_command(name: str, commands: Collection[str], configs: Collection[str], 
     meant = _COMMAND_HERE.get(_plain(name)) or (near[0] if near else None)
     hint = f' Did you mean launch.py {meant}?' if meant else ''
   return f"Unknown command '{name}'; known: {', '.join(sorted(commands))}.{hint}"
+
+
+def for_source(text: str, kinds: Collection[str]) -> str:
+  """The message about a config.data.source of a kind that does not exist, such as the path of a folder."""
+  kind, _, path = text.partition(':')
+  file = pathlib.PurePath(text)
+  data_sets = difflib.get_close_matches(_plain(kind), _DATA_SETS, n=1, cutoff=0.8)
+  if file.suffix.lower() == '.npz':
+    advice = f'for an .npz file write npz:{text}'
+  elif file.suffix.lower() == '.npy':
+    advice = f"make an .npz of it, np.savez('{file.stem}.npz', images=np.load('{text}')), and write npz:{file.stem}.npz"
+  elif file.suffix.lower() in _ARCHIVES:
+    advice = f'unpack it, and write folder:{file.stem}'
+  elif kind.lower() in kinds:
+    advice = f'did you mean {kind.lower()}:{path}?'
+  elif re.search(r'[/\\~]', text) or pathlib.Path(text).exists():
+    advice = f'for a folder write folder:{text}'
+  elif data_sets:
+    advice = f'for the TensorFlow data set write tfds:{_DATA_SETS[data_sets[0]]}'
+  else:
+    near = difflib.get_close_matches(kind, kinds, n=1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    return f"Unknown kind of config.data.source '{kind}'; known: {', '.join(sorted(kinds))}.{hint}"
+  return f"config.data.source is '{text}'; {advice}"
 
 
 def _parts(token: str) -> tuple[str, str]:

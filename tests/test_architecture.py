@@ -19,7 +19,7 @@ MAY_IMPORT = {
     'build_data', 'build_game', 'build_model', 'checkpoint', 'data', 'hooks', 'images', 'metrics', 'parallel', 'record',
     'sample', 'state', 'step', 'stopping', 'train', 'workdir',
   },
-  'build_data': {'data', 'metrics', 'sample'},
+  'build_data': {'data', 'metrics', 'sample', 'unknown_names'},
   'build_game': {'augment', 'build_model', 'images', 'objectives', 'optimizers', 'parallel', 'step'},
   'build_model': {'latents', 'models', 'optimizers', 'parallel', 'sample', 'state', 'validate'},
   'checkpoint': {'state'},

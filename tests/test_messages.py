@@ -7,10 +7,12 @@ import io
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 from configs import cifar10
 from dcgan_jax import cli
+from dcgan_jax.data import arrays
 from dcgan_jax.errors import counted, remedy
 from dcgan_jax.validate import flatten
 
@@ -118,3 +120,73 @@ def test_one_thing_is_no_things(number, noun, words):
 )
 def test_room_is_asked_for_where_a_disk_is_full_and_nowhere_else(number, words):
   assert remedy(OSError(*([] if number is None else [number, 'x']))) == words
+
+
+@pytest.mark.parametrize(
+  ('source', 'message'),
+  [
+    ('photos', "config.data.source is 'photos'; for a folder write folder:photos"),
+    ('/data/faces', "config.data.source is '/data/faces'; for a folder write folder:/data/faces"),
+    ('~/faces', 'for a folder write folder:~/faces'),
+    (r'C:\faces', r'for a folder write folder:C:\faces'),
+    ('cells.npz', 'for an .npz file write npz:cells.npz'),
+    ('cells.npy', "make an .npz of it, np.savez('cells.npz', images=np.load('cells.npy')), and write npz:cells.npz"),
+    ('faces.tar.gz', 'unpack it, and write folder:faces'),
+    ('cifar10', 'for the TensorFlow data set write tfds:cifar10'),
+    ('CelebA', 'for the TensorFlow data set write tfds:celeb_a'),
+    ('Folder:photos', 'did you mean folder:photos?'),
+    ('tfd:mnist', "Unknown kind of config.data.source 'tfd'; known: digits, folder, npz, tfds. Did you mean 'tfds'?"),
+    ('folder:photo', 'photo does not exist, did you mean photos?'),
+    (
+      'folder:photos,icons',
+      'photos,icons is not one folder; to train on several, put links to them in one (ln -s) and',
+    ),
+    ('folder:photos icons', 'photos icons is not one folder; to train on several'),
+    ('folder:photos/*', 'photos/* does not exist; give the folder without wildcards: its sub-folders are searched too'),
+    ('npz:named.npz', 'rename: old = np.load(path); np.savez(new_path, train_images=old['),
+    (
+      'npz:words.npz',
+      'but must be integers [N]; turn names into integers with np.unique(labels, return_inverse=True)[1]',
+    ),
+    ('npz:rows.npz', 'but must be integers [N]; turn one-hot rows into integers with labels.argmax(-1)'),
+    ('npz:floats.npz', 'but must be integers [N]; convert class numbers with labels.astype(int)'),
+  ],
+)
+def test_data_that_are_named_or_stored_otherwise_are_refused_with_what_to_type(
+  source, message, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  images = np.zeros((8, 8, 8, 1), np.uint8)
+  for folder in ('photos', 'icons'):
+    (tmp_path / folder).mkdir()
+  np.savez('named.npz', x_train=images, y_train=np.arange(8))
+  np.savez('words.npz', images=images, labels=['cat', 'dog'] * 4)
+  np.savez('rows.npz', images=images, labels=np.eye(8))
+  np.savez('floats.npz', images=images, labels=np.arange(8.0))
+  keys = ['--config.data.image_size=8', '--config.batch_size=8', f'--config.data.source={source}']
+  assert cli.main(['--config', 'digits', '--workdir', 'run', *keys]) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  ('keys', 'wanted', 'line'),
+  [
+    (['x_train', 'y_train'], 'train', "train_images=old['x_train'], train_labels=old['y_train'])"),
+    (
+      ['x_train', 'x_test', 'y_test'],
+      'test',
+      "train_images=old['x_train'], test_images=old['x_test'], test_labels=old[",
+    ),
+    (['X', 'y'], 'train', "images=old['X'], labels=old['y'])"),
+    (['arr_0', 'arr_1'], 'train', "images=old['arr_0'], labels=old['arr_1'])"),
+    (['images', 'labels'], 'test', None),
+    (['y'], 'train', None),
+    ([], 'train', None),
+  ],
+)
+def test_arrays_of_usual_names_are_told_from_their_names(keys, wanted, line):
+  words = arrays._renaming(keys, [f'{wanted}_images', *['images'] * (wanted == 'train')])
+  assert (words == '') if line is None else (line in words)

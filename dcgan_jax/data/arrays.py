@@ -1,6 +1,7 @@
 """Examples that are already arrays: from memory, or from a .npz file."""
 
 import pathlib
+import re
 
 import numpy as np
 
@@ -171,11 +172,34 @@ def _arrays_of(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray |
     prefixes = [f'{split}_'] + ([''] if split == 'train' else [])
     prefix = next((prefix for prefix in prefixes if f'{prefix}images' in archive.files), None)
     if prefix is None:
-      wanted = ' or '.join(repr(f'{prefix}images') for prefix in prefixes)
-      raise DataError(f'{path} has no array {wanted}; it has: {", ".join(sorted(archive.files)) or "none"}.')
+      wanted = [f'{prefix}images' for prefix in prefixes]
+      raise DataError(
+        f'{path} has no array {" or ".join(map(repr, wanted))}; it has: '
+        f'{", ".join(sorted(archive.files)) or "none"}{_renaming(archive.files, wanted)}.'
+      )
     return _load(archive, path, f'{prefix}images'), (
       _load(archive, path, f'{prefix}labels') if f'{prefix}labels' in archive.files else None
     )
+
+
+def _renaming(keys: list[str], wanted: list[str]) -> str:
+  """The line that stores arrays of other names under those that are read, as far as the names tell; else ''."""
+  pairs = {}
+  for split in ('train', 'test') if any(map(_split_of, keys)) else ('',):
+    of_split = sorted(key for key in keys if _split_of(key) == split)
+    for name, is_label in (('images', False), ('labels', True)):
+      pairs |= {f'{split}_{name}'.lstrip('_'): key for key in of_split[::-1] if _is_label(key) == is_label}
+  if not any(pairs.get(name, name) != name for name in wanted):
+    return ''
+  return f'; rename: old = np.load(path); np.savez(new_path, {", ".join(f"{n}=old[{k!r}]" for n, k in pairs.items())})'
+
+
+def _split_of(key: str) -> str:
+  return next((split for split in ('train', 'test') if split in key.lower()), '')
+
+
+def _is_label(key: str) -> bool:
+  return re.search(r'label|target|class|(^|_)y(_|$)|^arr_1$', key.lower()) is not None
 
 
 def _load(archive, path: pathlib.Path, key: str) -> np.ndarray:
@@ -201,8 +225,7 @@ def _checked_labels(labels, classes: int | None, number: int) -> tuple[np.ndarra
     labels = labels[:, 0]
   if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
     raise DataError(
-      f'The labels are {labels.dtype} of shape {labels.shape}, but must be integers [N]; '
-      'turn one-hot rows into integers with labels.argmax(-1).'
+      f'The labels are {labels.dtype} of shape {labels.shape}, but must be integers [N]; {_to_integers(labels)}.'
     )
   if len(labels) != number:
     raise DataError(f'There are {number} examples but {len(labels)} labels; each example needs one.')
@@ -215,6 +238,17 @@ def _checked_labels(labels, classes: int | None, number: int) -> tuple[np.ndarra
   if labels.min() < 0 or labels.max() >= classes:
     raise DataError(f'The labels run from {labels.min()} to {labels.max()}, but must be in 0..{classes - 1}.')
   return labels.astype(np.int32), classes
+
+
+def _to_integers(labels: np.ndarray) -> str:
+  """What makes integers [N] of labels."""
+  if labels.ndim == 2:
+    return 'turn one-hot rows into integers with labels.argmax(-1)'
+  if labels.ndim == 1 and labels.dtype.kind in 'US':
+    return 'turn names into integers with np.unique(labels, return_inverse=True)[1]'
+  if labels.ndim == 1:
+    return 'convert class numbers with labels.astype(int)'
+  return 'give one class number for each example'
 
 
 def _conversion(dtype: np.dtype) -> str:

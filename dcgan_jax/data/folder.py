@@ -1,8 +1,10 @@
 """A folder of images, searched with all its sub-folders."""
 
+import difflib
 import hashlib
 import os
 import pathlib
+import re
 import sys
 import threading
 
@@ -117,8 +119,7 @@ def open_folder(
     raise ConfigError(f'config.data.channels is {channels}; use 1 for grey or 3 for RGB.')
   root = pathlib.Path(path).expanduser()
   if not root.is_dir():
-    what = 'is a file' if root.exists() else 'does not exist'
-    raise DataError(f'{root} {what}; the folder source needs a folder with images.')
+    raise DataError(_no_folder(root))
   splits, others = _splits(root)
   if splits and others:
     shown = ', '.join(name if name.isprintable() else ascii(name) for name in others[:3]) + ', ...' * (len(others) > 3)
@@ -149,6 +150,20 @@ def open_folder(
     labels = [numbers[name.split('/')[0]] for name in names]
   paths = [folder / name for name in names]
   return FolderSource(folder, paths, labels, class_names, image_size=image_size, crop=crop, channels=channels)
+
+
+def _no_folder(root: pathlib.Path) -> str:
+  several = [part for part in re.split('[,;:+ ]+', str(root)) if part]
+  if root.is_file():
+    return f'{root} is a file; the folder source needs a folder with images.'
+  if len(several) > 1 and all(pathlib.Path(part).expanduser().is_dir() for part in several):
+    return f'{root} is not one folder; to train on several, put links to them in one (ln -s) and give that.'
+  if any(character in str(root) for character in '*?['):
+    return f'{root} does not exist; give the folder without wildcards: its sub-folders are searched too.'
+  near = [] if not root.parent.is_dir() else [path.name for path in root.parent.iterdir() if path.is_dir()]
+  near = difflib.get_close_matches(root.name, near, n=1)
+  hint = f', did you mean {root.with_name(near[0])}?' if near else '; the folder source needs a folder with images.'
+  return f'{root} does not exist{hint}'
 
 
 def _splits(root: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
