@@ -1,14 +1,18 @@
 """What the pages say exists, and their scripts run as they stand there."""
 
+import contextlib
+import itertools
 import pathlib
 import re
+import shlex
+import shutil
 
 import numpy as np
 import pytest
 from program import HANGS, TINY, start
 
 from configs import cifar10
-from dcgan_jax import cli
+from dcgan_jax import build, cli, flags, hub, images, parallel, tensors, workdir
 from dcgan_jax.data.digits import open_digits
 from dcgan_jax.validate import flatten
 
@@ -46,6 +50,69 @@ def test_every_key_that_a_page_gives_on_the_command_line_exists():
   for page, text in PAGES.items():
     for key in re.findall(r'--config\.([\w.]+)', text):
       assert key in KEYS or key == 'KEY', f'{page}: config.{key}'
+
+
+class _AcceptedError(Exception):
+  pass
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+  """A function that takes a command of a page as far as its arguments, and leaves of a training its config alone."""
+  (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+  monkeypatch.chdir(tmp_path)
+
+  def accept(*_, **__):
+    raise _AcceptedError
+
+  def train(config, directory, **_):
+    directory.mkdir(parents=True, exist_ok=True)
+    workdir.write(directory, 'config.json', config.to_dict())
+    workdir.write(directory, 'run.json', {'shape': [16, 16, 1]})
+    raise _AcceptedError
+
+  monkeypatch.setattr(build, 'run_training', train)
+  for module, name in ((tensors, 'read'), (hub, 'check'), (images, 'find_ffmpeg'), (parallel, 'start_processes')):
+    monkeypatch.setattr(module, name, accept)
+
+  def play(arguments):
+    others = arguments and not arguments[0].startswith('--')
+    directory = tmp_path / _after(arguments, '--workdir') if '--workdir' in arguments else tmp_path
+    if stands_for_a_run := bool(others and not directory.exists()):
+      with contextlib.suppress(_AcceptedError):
+        train(cifar10.reference(), directory)
+    if '--mask' in arguments:
+      pathlib.Path(_after(arguments, '--mask')).touch()
+    with monkeypatch.context() as context:
+      context.setattr(flags, 'prepare_libraries', accept if others else lambda: None)
+      with contextlib.suppress(_AcceptedError):
+        assert cli.main(arguments) == 0, arguments
+    if stands_for_a_run:
+      shutil.rmtree(directory)
+
+  return play
+
+
+def _after(arguments, flag):
+  return arguments[arguments.index(flag) + 1]
+
+
+def _commands(text):
+  """The arguments of every launch.py of a page, in order."""
+  shown = re.findall(r'```bash\n(.*?)```|`(python launch\.py [^`]*)`', text, re.DOTALL)
+  for line in '\n'.join(map(''.join, shown)).replace('\\\n', ' ').splitlines():
+    if 'launch.py' in line and '...' not in line and 'COMMAND' not in line:
+      words = shlex.split(line, comments=True)
+      first = next(i for i, word in enumerate(words) if word.endswith('launch.py'))
+      yield list(itertools.takewhile(lambda word: word not in ('&', '>'), words[first + 1 :]))
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_command_of_a_page_is_accepted_after_those_of_the_readme(page, play, capsys):
+  for text in ((ROOT / 'README.md').read_text(encoding='utf-8'), PAGES[page]):
+    for arguments in _commands(text):
+      play(arguments)
+  assert capsys.readouterr().err == ''
 
 
 def test_every_command_that_a_page_shows_is_one_of_the_program():
