@@ -24,6 +24,9 @@ TORCH = {'generator': 'generator.safetensors', 'discriminator': 'discriminator.s
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 # All that an export may hold.
 FILES = (*workdir.LOADED, STABLEHLO, *TORCH.values(), 'README.md', 'samples.png', 'evaluations/*.json')
+# Names that are of files, so that a directory is not what was meant.
+_OF_FILES = ('.onnx', '.pt', '.pth', '.pkl', '.ckpt', '.h5', '.keras', '.tflite', '.pb', '.msgpack', '.bin', '.npz')
+_OF_FILES += ('.safetensors', '.stablehlo', '.zip', '.tar', '.gz', '.png', '.json', '.md')
 FORMAT, VERSION = 'dcgan_jax', '1'
 
 
@@ -83,6 +86,11 @@ def check_directory(directory: pathlib.Path) -> None:
   """Raises ConfigError where a directory to export to holds anything that is not of an export."""
   if directory.is_file():
     raise ConfigError(f'--to {directory} is a file; give a directory')
+  if directory.suffix.lower() in _OF_FILES and not directory.exists():
+    other = '; there is no ONNX, --format stablehlo is a program' if directory.suffix.lower() == '.onnx' else ''
+    raise ConfigError(
+      f'--to {directory} ends like a file, and a directory is written; give --to {directory.with_suffix("")}{other}'
+    )
   # A report is beside what it is of.
   known = {pathlib.PurePath(name).parts[0] for name in FILES} | {'report.html'}
   others = sorted({path.name for path in directory.iterdir()} - known) if directory.is_dir() else []

@@ -18,12 +18,12 @@ def advice(directory: pathlib.Path) -> str:
   """
   inside = next((parent for parent in directory.parents if _is_run(parent)), None)
   if inside is not None:
-    return f'it is a part of the run {inside}: --workdir {shlex.quote(str(inside))}'
+    return f'it is a part of the run {shlex.quote(str(inside))}: give that'
   held = _runs_in(directory)
   if held:
-    return f'it holds runs: give --workdir {_listed(held)}'
+    return f'it holds runs: give {_listed(held)}'
   near = _near(directory)
-  meant = f'did you mean --workdir {shlex.quote(str(near))}? ' if near else ''
+  meant = f'did you mean {shlex.quote(str(near))}? ' if near else ''
   if _holds_others(directory):
     return meant.rstrip() or 'it holds other files: give the directory of a run'
   start = f'launch.py --config digits --workdir {shlex.quote(str(directory))}'

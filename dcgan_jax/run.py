@@ -357,8 +357,9 @@ def load(
 
   Raises:
     CheckpointError: no run, no checkpoint, or a damaged one.
-    ConfigError: a revision of a run that is not on the Hub.
+    ConfigError: a revision of a run that is not on the Hub, or a step that is no int.
   """
+  run_paths.check_step(step)
   directory = run_paths.find(directory, revision=revision)
   config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
   validate(config.to_dict())

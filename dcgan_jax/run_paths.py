@@ -1,9 +1,11 @@
 """Finds the directory of a run or export, and where results about it are written. Needs no JAX."""
 
+import numbers
 import os
 import pathlib
 
 from dcgan_jax import config_files, hub, workdir
+from dcgan_jax.errors import ConfigError
 
 
 def find(name: str | os.PathLike, *, revision: str | None = None) -> pathlib.Path:
@@ -17,8 +19,16 @@ def find(name: str | os.PathLike, *, revision: str | None = None) -> pathlib.Pat
     CheckpointError: a name of the Hub that cannot be fetched.
     ConfigError: a revision of what is not on the Hub.
   """
+  if '\0' in os.fspath(name):
+    raise ConfigError(f'The name {os.fspath(name)!r} holds a zero byte, as no path may; give the directory of a run')
   shipped = config_files.find_export(name) if revision is None else None
   return shipped or hub.find(name, workdir.LOADED, revision=revision)
+
+
+def check_step(step: object) -> None:
+  """Raises ConfigError where a step is neither a whole number nor None."""
+  if step is not None and (not isinstance(step, numbers.Integral) or isinstance(step, bool)):
+    raise ConfigError(f'step is {step!r}, a {type(step).__name__}; expected an int such as 400, or None for the newest')
 
 
 def results_directory(name: str | os.PathLike, found: pathlib.Path) -> pathlib.Path:

@@ -417,6 +417,12 @@ def test_push_makes_the_model_and_sends_the_export_alone(fake_hub, exported, tmp
     (['--format', 'onnx'], "Unknown --format 'onnx'; known: safetensors, stablehlo, torch."),
     (['--push', 'nobody'], "--push nobody is no name of the Hugging Face Hub; give user/model, such as 'ada/faces'"),
     (['--to', __file__], 'is a file; give a directory'),
+    (
+      ['--to', 'x.onnx'],
+      '--to x.onnx ends like a file, and a directory is written; give --to x; there is no ONNX, --form',
+    ),
+    (['--to', 'a/b.safetensors'], '--to a/b.safetensors ends like a file, and a directory is written; give --to a/b'),
+    (['--to', 'model.PTH', '--format', 'torch'], '--to model.PTH ends like a file'),
     (['--workdir', 'nothing'], 'No run in nothing'),
   ],
 )

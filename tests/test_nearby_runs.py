@@ -24,12 +24,12 @@ def runs(tmp_path, monkeypatch):
     ('typo', 'there is no such directory); to start one there: launch.py --config digits --workdir typo (or another'),
     (
       'runs/digist',
-      'did you mean --workdir runs/digits? To start one there: launch.py --config digits --workdir runs/',
+      'did you mean runs/digits? To start one there: launch.py --config digits --workdir runs/',
     ),
-    ('face', 'did you mean --workdir runs/faces? To start one there: launch.py --config digits --workdir face (or'),
-    ('runs', 'config.json is missing); it holds runs: give --workdir runs/digits, runs/faces'),
-    ('runs/digits/checkpoints', 'it is a part of the run runs/digits: --workdir runs/digits'),
-    ('runs/digits/checkpoints/400', 'it is a part of the run runs/digits: --workdir runs/digits'),
+    ('face', 'did you mean runs/faces? To start one there: launch.py --config digits --workdir face (or'),
+    ('runs', 'config.json is missing); it holds runs: give runs/digits, runs/faces'),
+    ('runs/digits/checkpoints', 'it is a part of the run runs/digits: give that'),
+    ('runs/digits/checkpoints/400', 'it is a part of the run runs/digits: give that'),
     ('my photos', 'config.json is missing); it holds other files: give the directory of a run'),
   ],
 )

@@ -5,7 +5,9 @@ import pathlib
 import numpy as np
 import pytest
 
+import dcgan_jax
 from dcgan_jax import cli, config_files, run_paths
+from dcgan_jax.errors import ConfigError
 from dcgan_jax.run import Run
 
 SHIPPED = config_files.SHIPPED / 'exports' / 'digits'
@@ -22,6 +24,28 @@ SHIPPED = config_files.SHIPPED / 'exports' / 'digits'
 )
 def test_results_lie_in_the_directory_that_was_given_and_else_in_the_current_one(name, found, results):
   assert run_paths.results_directory(name, pathlib.Path(found)) == pathlib.Path(results)
+
+
+@pytest.mark.parametrize(
+  ('step', 'message'),
+  [
+    ('2000', "step is '2000', a str; expected an int such as 400, or None for the newest"),
+    (2000.0, 'step is 2000.0, a float; expected an int'),
+    (True, 'step is True, a bool; expected an int'),
+  ],
+)
+def test_a_step_of_another_type_is_refused(step, message):
+  with pytest.raises(ConfigError, match=message):
+    dcgan_jax.load('digits', step=step)
+
+
+def test_a_step_of_numpy_is_a_step():
+  assert dcgan_jax.load('digits', step=np.int64(2000)).step == 2000
+
+
+def test_a_name_with_a_zero_byte_is_refused():
+  with pytest.raises(ConfigError, match='holds a zero byte, as no path may'):
+    dcgan_jax.load('runs/\0')
 
 
 def test_results_about_the_home_lie_in_the_home(tmp_path, monkeypatch):
