@@ -57,10 +57,11 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'sample': sample,
   'train': train,
 }
+_SHOWN = 120  # Characters of a path.
 # What a disk or its owner may refuse at any time, and paths that no system takes.
 _NO_DEFECTS = (
   *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO),
-  *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR),
+  *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT),
 )
 
 
@@ -91,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   except OSError as error:
     if error.errno not in _NO_DEFECTS:
       raise
-    where = f'{error.filename}: ' if error.filename else ''
+    name = str(error.filename or '')
+    where = f'{name[:_SHOWN]}{"..." * (len(name) > _SHOWN)}: ' if name else ''
     return _complain(f'{where}{error.strerror}; {remedy(error)}, then the same command goes on', 2)
   except RuntimeError as error:
     # pathlib's expanduser, of ~USER that is not there, or of ~ where the user has no home.

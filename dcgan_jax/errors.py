@@ -52,6 +52,7 @@ _REMEDIES = {
   **dict.fromkeys((errno.EACCES, errno.EPERM), 'change its permissions or give another path'),
   errno.EROFS: 'give a path that is not read-only',
   errno.ENAMETOOLONG: 'give a shorter name',
+  errno.EISDIR: 'that is a directory: give a file in it',
   **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), 'a part of the path is a file: give another path'),
 }
 

@@ -11,6 +11,7 @@ from dcgan_jax import unknown_names
 from dcgan_jax.errors import ConfigError
 from dcgan_jax.validate import LOCAL, is_address
 
+_OUTPUTS = ('out', 'arrays', 'to')
 _NO_PATHS = ('--license', '--push')  # Their values may be addresses, or have checks of their own.
 
 
@@ -39,6 +40,18 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"Cannot use the address '{value}'; expected {LOCAL}")
     return super().parse_known_args(args, namespace)
 
+  def parse_args(self, args: Sequence[str] | None = None, namespace=None):  # pyright: ignore
+    """As argparse does; expands ~ in paths, and refuses outputs that could not be written."""
+    parsed = super().parse_args(args, namespace)
+    for name, value in vars(parsed).items():
+      if isinstance(value, pathlib.Path):
+        setattr(parsed, name, value.expanduser())
+        if name in _OUTPUTS:
+          check_output(f'--{name}', value.expanduser())
+      elif isinstance(value, list):
+        setattr(parsed, name, [item.expanduser() if isinstance(item, pathlib.Path) else item for item in value])
+    return parsed
+
   def error(self, message: str) -> NoReturn:
     known = [flag for action in self._actions for flag in action.option_strings]
     what, _, arguments = message.partition(': ')
@@ -50,6 +63,19 @@ class Parser(argparse.ArgumentParser):
     if what == 'unrecognized arguments':
       message += unknown_names.for_flags(arguments, known)
     raise ConfigError(f'{message[0].upper()}{message[1:]}; see {self.prog} --help')
+
+
+def check_output(flag: str, path: pathlib.Path) -> None:
+  """Raises ConfigError where a file or directory could not be written, as far as that can be told before the work."""
+  if path.suffix and path.is_dir() and flag != '--to':
+    raise ConfigError(f'{flag} {path} is a directory; give a file in it')
+  there = next(parent for parent in path.parents if parent.exists())
+  if not there.is_dir():
+    raise ConfigError(f'{flag} {path} is inside of {there}, which is a file; give another path')
+  if not os.access(there, os.W_OK):
+    raise ConfigError(f'{flag} {path} cannot be written: no permission in {there.resolve()}; give another path')
+  with contextlib.suppress(FileNotFoundError):
+    path.lstat()  # Raises an OSError of a name that is too long.
 
 
 def whole_number(lowest: int) -> Callable[[str], int]:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from dcgan_jax import cli
+from dcgan_jax import cli, flags
 from dcgan_jax.commands.train import read_config
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -185,6 +185,76 @@ def test_a_broken_config_file_is_named_with_its_line_and_without_a_traceback(con
 def test_a_workdir_that_cannot_be_made_is_one_line(capsys):
   assert cli.main(['--config', 'digits', '--workdir', '/proc/run']) == 2
   assert capsys.readouterr().err.startswith('launch.py: Cannot write in /proc/run (')
+
+
+@pytest.mark.parametrize(
+  ('out', 'message'),
+  [
+    ('file/x.png', '--out file/x.png is inside of file, which is a file; give another path'),
+    ('folder.png', '--out folder.png is a directory; give a file in it'),
+    ('x' * 300 + '.png', 'File name too long; give a shorter name'),
+    ('d/' * 2200 + 'x.png', 'File name too long; give a shorter name'),
+    ('~nosuchuser/x.png', 'No home directory is known for a path that begins with ~'),
+  ],
+)
+@pytest.mark.parametrize(
+  'command', [['sample'], ['interpolate'], ['project', '--image', 'a'], ['inpaint', '--image', 'a']]
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+  command, out, message, tmp_path, monkeypatch, capsys
+):
+  (tmp_path / 'file').touch()
+  (tmp_path / 'folder.png').mkdir()
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(flags, 'prepare_libraries', lambda: pytest.fail('it went on'))
+  assert cli.main([*command, '--workdir', 'digits', '--out', out]) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert len(error) < 400
+  assert error.count('\n') == 1
+
+
+def test_a_directory_without_permission_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(os, 'access', lambda path, mode: False)
+  monkeypatch.setattr(flags, 'prepare_libraries', lambda: pytest.fail('it went on'))
+  assert cli.main(['sample', '--workdir', 'digits']) == 2
+  assert f'--out samples.png cannot be written: no permission in {tmp_path}; give another' in capsys.readouterr().err
+
+
+def test_the_home_is_known_in_every_path(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  parser = flags.Parser('x', '')
+  parser.add_argument('--out', type=pathlib.Path)
+  parser.add_argument('--images', type=pathlib.Path, nargs='+')
+  args = parser.parse_args(['--out=~/a.png', '--images', '~/b', 'c'])
+  assert (args.out, args.images) == (tmp_path / 'a.png', [tmp_path / 'b', pathlib.Path('c')])
+
+
+def test_a_workdir_that_is_no_text_is_refused_to_train(tmp_path, capsys):
+  assert cli.main(['--config', 'digits', '--workdir', str(tmp_path / os.fsdecode(b'caf\xe9'))]) == 2
+  assert 'holds bytes that are no text; give a name that checkpoints can have' in capsys.readouterr().err
+
+
+def test_neither_a_home_nor_a_user_is_needed(tmp_path):
+  code = (
+    'import pwd; pwd.getpwuid = {}.__getitem__; pwd.getpwnam = {}.__getitem__\n'
+    'import sys; from dcgan_jax import cli; sys.exit(cli.main(sys.argv[1:]))'
+  )
+  for arguments, message in (
+    (['sample', '--workdir', 'digits', '--num', '1'], None),
+    (
+      ['sample', '--workdir', '~/run'],
+      'No home directory is known for a path that begins with ~; give the path without',
+    ),
+  ):
+    command = [sys.executable, '-c', code, *arguments]
+    environment = {'PYTHONPATH': str(ROOT), 'PATH': '', 'JAX_PLATFORMS': 'cpu'}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert result.returncode == (2 if message else 0), result.stderr
+    assert message is None or message in result.stderr
+    assert 'Traceback' not in result.stderr
+  assert [path.name for path in tmp_path.iterdir()] == ['samples.png']
 
 
 def test_sampling_from_no_run_says_how_to_make_one(tmp_path, capsys):

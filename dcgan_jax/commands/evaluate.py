@@ -25,13 +25,14 @@ def evaluate(argv: list[str]) -> None:
   from dcgan_jax import images, run, run_paths, workdir
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  directory = run_paths.results_directory(args.workdir, restored.directory) / 'evaluations'
+  flags.check_output('--workdir', directory / 'x')
   report, sheet = restored.evaluate(
     args.num, reference=args.reference, features=args.features, weights=args.weights, seed=args.seed, live=args.live,
     allow_few=args.allow_few,
   )  # fmt: skip
   name = f'{restored.step:08d}_{args.features}_{args.num}_{args.reference}{"_live" * args.live}'
   name += f'_seed{args.seed}' if args.seed else ''
-  directory = run_paths.results_directory(args.workdir, restored.directory) / 'evaluations'
   directory.mkdir(parents=True, exist_ok=True)
   workdir.write(directory, f'{name}.json', report)
   origin = restored.origin(seed=args.seed, real='every column but the first')

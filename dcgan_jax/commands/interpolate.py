@@ -47,6 +47,7 @@ def interpolate(argv: list[str]) -> None:
   suffixes = ('.gif', '.mp4') if args.kind == 'walk' else ('.png',)
   if out.suffix not in suffixes:
     raise ConfigError(f"Cannot write '{args.kind}' as '{out.suffix}'; --out is a {' or '.join(suffixes)}")
+  flags.check_output('--out', out)
   if args.between is not None and args.between not in _ROUTES:
     raise ConfigError(f"--between is '{args.between}'; expected slerp or lerp")
   if args.kind == 'arithmetic' and not args.plus:

@@ -35,6 +35,8 @@ def train(argv: list[str]) -> None:
   given = None if args.workdir is None else args.workdir.expanduser()
   if given is not None and given.exists() and not given.is_dir():
     raise ConfigError(f'--workdir {given} is a file; give a directory')
+  if given is not None and str(given).encode('utf-8', 'replace').decode() != str(given):
+    raise ConfigError(f'--workdir {str(given)!a} holds bytes that are no text; give a name that checkpoints can have')
   config = read_config(args.config, given, rest)
   validate(config.to_dict())
   directory = given or pathlib.Path('runs') / _run_name(args.config)
