@@ -121,15 +121,19 @@ def test_the_cache_tells_data_labels_classes_seeds_and_settings_apart():
   assert prints[0] == classifier.fingerprint(images, labels.astype(np.uint8), num_classes=3, settings=QUICK)
 
 
-def test_a_damaged_cache_says_what_to_do(tmp_path):
-  path = tmp_path / 'classifier.npz'
-  for content in (b'', b'PK\x03\x04 cut off', b'no archive'):
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r'classifier.npz holds no classifier .* delete it to have it trained again'):
-      classifier.load_classifier(path)
-  np.savez(path, images=np.zeros(3))
-  with pytest.raises(DataError, match='holds no classifier'):
-    classifier.load_classifier(path)
+def test_a_damaged_or_foreign_classifier_is_trained_again_in_one_line(tmp_path, capsys):
+  images, labels = noise(20, 8, 8, 1)
+  cached = functools.partial(classifier.cached_classifier, tmp_path, images, labels, num_classes=3, settings=QUICK)
+  trained = cached()
+  (path,) = tmp_path.iterdir()
+  with np.load(path) as archive:
+    others = {**archive, 'conv_0/kernel': np.zeros((3, 3, 1, 9), np.float32)}
+  for damage in (lambda: path.write_bytes(path.read_bytes()[:-50]), lambda: np.savez(path, **others)):
+    damage()
+    jax.tree.map(np.testing.assert_array_equal, trained, cached())
+    error = capsys.readouterr().err
+    assert error.startswith(f'WARNING: {path} cannot be used (')
+    assert error.count('\n') == 1
 
 
 def test_images_and_labels_of_another_form_are_refused():

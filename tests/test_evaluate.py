@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcgan_jax import parallel
-from dcgan_jax.errors import ConfigError
+from dcgan_jax.errors import ConfigError, DataError
 from dcgan_jax.metrics import evaluate
 from dcgan_jax.metrics.features import FeatureNet, extract
 
@@ -72,9 +72,39 @@ def test_features_come_in_the_order_of_the_images():
 def test_the_references_features_are_computed_once(tmp_path):
   first = _evaluator(tmp_path)
   first.measure(IMAGES[:40], seed=0)
-  second = _evaluator(tmp_path, images=IMAGES)
-  second.reference = second.reference._replace(batches=lambda: pytest.fail('read again'))
+  second = _evaluator(tmp_path)
+  second._mapped = lambda *_: pytest.fail('computed again')
   np.testing.assert_array_equal(second.real_features(), first.real_features())
+
+
+@pytest.mark.parametrize('place', [1, 30, 58])
+def test_one_changed_pixel_of_the_reference_is_seen(tmp_path, place):
+  _evaluator(tmp_path).real_features()
+  images = IMAGES.copy()
+  images[place, 2, 3] ^= 1
+  features = _evaluator(tmp_path, images=images).real_features()
+  np.testing.assert_array_equal(np.round(features * 255), images.reshape(60, 16))
+
+
+def test_the_same_bytes_in_another_shape_are_another_reference(tmp_path):
+  _evaluator(tmp_path).real_features()
+  wide = IMAGES.reshape(60, 2, 8, 1)
+  assert _evaluator(tmp_path, images=wide)._pixels[0] == _evaluator(tmp_path)._pixels[0]
+  _evaluator(tmp_path, images=wide).real_features()
+  assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_reference_that_changes_while_it_is_read_is_not_kept(tmp_path):
+  evaluator, changing = _evaluator(tmp_path), IMAGES.copy()
+
+  def batches():
+    yield changing.copy()
+    changing[7] ^= 1
+
+  evaluator.reference = evaluator.reference._replace(batches=batches)
+  with pytest.raises(DataError, match='The reference images changed while they were read'):
+    evaluator.real_features()
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_nearest_image_of_a_copy_is_its_original(tmp_path):

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import pathlib
-import zipfile
 from typing import Any
 
 import jax
@@ -22,6 +21,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from dcgan_jax.errors import DataError
+from dcgan_jax.metrics import cache
 
 # Part of the cache's key: to be raised when the network or its training changes.
 _VERSION = 1
@@ -95,7 +95,7 @@ def train_classifier(
     DataError: images or labels of another form.
   """
   images, labels = _checked(images, labels, num_classes)
-  network = Classifier(_all_widths(images.shape[1:-1], settings.widths), settings.num_features, num_classes)
+  network = _new_network(images.shape, num_classes, settings)
   schedule = optax.cosine_onecycle_schedule(settings.steps, settings.learning_rate, pct_start=0.2)
   optimizer = optax.adamw(schedule, b2=0.99, weight_decay=0.01)
 
@@ -138,12 +138,17 @@ def cached_classifier(
   directory: pathlib.Path, images: np.ndarray, labels: np.ndarray, *, num_classes: int, settings: Settings = Settings()
 ) -> Any:
   """Parameters as `train_classifier` makes them, read from `directory` if it made them before."""
-  path = directory / f'classifier-{fingerprint(images, labels, num_classes=num_classes, settings=settings)[:16]}.npz'
-  if path.exists():
-    return load_classifier(path)
-  params = train_classifier(images, labels, num_classes=num_classes, settings=settings)
-  save_classifier(path, params)
-  return params
+
+  def make() -> dict[str, np.ndarray]:
+    params = train_classifier(images, labels, num_classes=num_classes, settings=settings)
+    return jax.tree.map(np.asarray, traverse_util.flatten_dict(params, sep='/'))
+
+  network = _new_network(np.shape(images), num_classes, settings)
+  abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
+  shapes = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(abstract['params'], sep='/').items()}
+  identity = {'classifier': fingerprint(images, labels, num_classes=num_classes, settings=settings)}
+  fits = lambda arrays: {name: array.shape for name, array in arrays.items()} == shapes
+  return traverse_util.unflatten_dict(cache.cached(directory, identity, make, fits), sep='/')
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray, *, num_classes: int, settings: Settings) -> str:
@@ -164,33 +169,14 @@ def weights_sha256(params: Any) -> str:
   return digest.hexdigest()
 
 
-def save_classifier(path: pathlib.Path, params: Any) -> None:
-  """Writes parameters as .npz; the file appears whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.part')
-  with part.open('wb') as file:
-    np.savez(file, **jax.tree.map(np.asarray, traverse_util.flatten_dict(params, sep='/')))
-  part.replace(path)
-
-
-def load_classifier(path: pathlib.Path) -> Any:
-  """Reads what `save_classifier` wrote.
-
-  Raises:
-    DataError: the file is damaged or something else.
-  """
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      params = traverse_util.unflatten_dict({name: archive[name] for name in archive.files}, sep='/')
-    _network(params)
-  except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-    raise DataError(f'{path} holds no classifier ({error!r}); delete it to have it trained again') from error
-  return params
-
-
 @jax.jit
 def _apply(params, images):
   return _network(params).apply({'params': params}, images)
+
+
+def _new_network(shape: tuple[int, ...], num_classes: int, settings: Settings) -> Classifier:
+  """The network for images of a shape [N, *spatial, C]."""
+  return Classifier(_all_widths(shape[1:-1], settings.widths), settings.num_features, num_classes)
 
 
 def _network(params) -> Classifier:

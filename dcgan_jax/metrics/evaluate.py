@@ -1,16 +1,16 @@
 """All metrics of a sample against a reference, under names that carry the protocol."""
 
+import functools
 import hashlib
-import json
-import os
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcgan_jax.metrics import diversity, frechet, inception_score, kernel, neighbours
-from dcgan_jax.metrics.features import FeatureNet, extract
+from dcgan_jax.errors import DataError
+from dcgan_jax.metrics import cache, diversity, frechet, inception_score, kernel, neighbours
+from dcgan_jax.metrics.features import FeatureNet, extract, with_bar
 from dcgan_jax.metrics.statistics import FeatureStatistics
 
 PRECISION_NEIGHBOURS = 3
@@ -58,13 +58,39 @@ class Evaluator:
   def real_features(self) -> np.ndarray:
     """Features of the reference, float32 [N, F], from the cache if they are there."""
     if self._real is None:
-      identity = {**self.reference.identity, 'num': self.reference.num, 'net': self.net.name, 'sha256': self.net.sha256}
-      digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
-      path = self._cache / f'{digest}.npy'
-      if not path.exists():
-        _save(path, self._extract(self.reference.batches(), self.reference.num, 'Reference')['features'])
-      self._real = np.load(path, allow_pickle=False)
+      num, (pixels, shape) = self.reference.num, self._pixels
+      identity = {'num': num, 'shape': shape, 'pixels_sha256': pixels}
+      identity |= {'features': self.net.name, 'resize': self.net.resize, 'weights_sha256': self.net.sha256}
+      fits = lambda arrays: arrays['features'].dtype == np.float32 and arrays['features'].shape[:-1] == (num,)
+      self._real = cache.cached(self._cache, identity, self._extract_reference, fits)['features']
     return self._real
+
+  @property
+  def pixels_sha256(self) -> str:
+    """SHA-256 of all pixels of the reference, in order, in hexadecimal digits."""
+    return self._pixels[0]
+
+  @functools.cached_property
+  def _pixels(self) -> tuple[str, tuple[int, ...]]:
+    """SHA-256 of all pixels of the reference, and the shape of an image."""
+    digest, shape = hashlib.sha256(), ()
+    for images in with_bar(self.reference.batches(), num=self.reference.num, title='Reading the reference'):
+      digest.update(np.ascontiguousarray(images))
+      shape = images.shape[1:]
+    return digest.hexdigest(), shape
+
+  def _extract_reference(self) -> dict[str, np.ndarray]:
+    digest = hashlib.sha256()
+
+    def hashed() -> Iterable[np.ndarray]:
+      for images in self.reference.batches():
+        digest.update(np.ascontiguousarray(images))
+        yield images
+
+    features = self._extract(hashed(), self.reference.num, 'Reference')['features']
+    if digest.hexdigest() != self.pixels_sha256:
+      raise DataError('The reference images changed while they were read; evaluate again when nothing writes to them')
+    return {'features': features}
 
   def measure(self, samples: np.ndarray, *, seed: int, allow_few: bool = False) -> dict[str, Any]:
     """The metrics of samples, uint8 [N, H, W, C], by name.
@@ -146,11 +172,3 @@ def _short(num: int) -> str:
 def _protocol(num: int, k: int) -> str:
   """'50k3' for 50,000 samples and 3 neighbours, '2500_3' where the count does not end in k."""
   return f'{_short(num)}{"" if num % 1000 == 0 else "_"}{k}'
-
-
-def _save(path: pathlib.Path, array: np.ndarray) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.{os.getpid()}')
-  with part.open('wb') as file:
-    np.save(file, array)
-  part.replace(path)

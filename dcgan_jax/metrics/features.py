@@ -83,15 +83,21 @@ def extract(
     {'features': float32 [num, F]}, and 'logits' [num, K] where the net classifies.
   """
   results: dict[str, list[np.ndarray]] = {}
+  for images in with_bar(_rebatch(batches, num, batch_size), num=num, title=title):
+    full = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)])
+    for name, values in mapped(net.params, full).items():
+      results.setdefault(name, []).append(np.asarray(values, np.float32)[: len(images)])
+  return {name: np.concatenate(values) for name, values in results.items()}
+
+
+def with_bar(batches: Iterable[np.ndarray], *, num: int, title: str) -> Iterable[np.ndarray]:
+  """Yields the batches; a progress bar on stderr counts their images up to `num` if this takes long."""
   with progress.bar(
     total=num, desc=title, unit=' images', delay=_SECONDS_WITHOUT_BAR, mininterval=1.0, leave=False
   ) as bar:
-    for images in _rebatch(batches, num, batch_size):
-      full = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)])
-      for name, values in mapped(net.params, full).items():
-        results.setdefault(name, []).append(np.asarray(values, np.float32)[: len(images)])
+    for images in batches:
+      yield images
       bar.update(len(images))
-  return {name: np.concatenate(values) for name, values in results.items()}
 
 
 def _rebatch(batches: Iterable[np.ndarray], num: int, batch_size: int) -> Iterable[np.ndarray]:

@@ -6,10 +6,13 @@ refuses every other, so that no file, whoever made it, runs anything.
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import pickle
 import queue
+import sys
+import tempfile
 import threading
 import urllib.parse
 import zipfile
@@ -20,7 +23,7 @@ import numpy as np
 import pooch
 
 from dcgan_jax import progress
-from dcgan_jax.errors import DataError
+from dcgan_jax.errors import DataError, printable
 from dcgan_jax.metrics.inception import LAYERS
 
 FILE_NAME = 'pt_inception-2015-12-05-6726825d.pth'
@@ -113,7 +116,7 @@ def download_weights(cache_dir: str | pathlib.Path) -> pathlib.Path:
   """Downloads the whole weights file, unless it is in the cache already, and checks its SHA-256.
 
   Args:
-    cache_dir: directory that keeps the file.
+    cache_dir: directory that keeps the file. If it cannot be written, the file is kept until the process ends.
 
   Returns:
     Path of the file, for `load_weights`.
@@ -121,11 +124,7 @@ def download_weights(cache_dir: str | pathlib.Path) -> pathlib.Path:
   Raises:
     DataError: no network (within 15 s), no space, or another file than the expected one.
   """
-  directory, failures = pathlib.Path(cache_dir), []
-  try:
-    directory.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise DataError(f'Cannot keep the Inception weights in {directory} ({error.strerror or error})') from error
+  directory, failures = _writable(pathlib.Path(cache_dir)), []
   pooch.get_logger().setLevel('WARNING')  # The progress bar says what is downloaded.
   for url in URLS:
     try:
@@ -139,6 +138,28 @@ def download_weights(cache_dir: str | pathlib.Path) -> pathlib.Path:
   raise DataError(
     f'Cannot download the Inception weights ({reasons}); fetch {URLS[0]} yourself and give the file ({_HOW})'
   )
+
+
+def _writable(directory: pathlib.Path) -> pathlib.Path:
+  """The directory if it can be written or has the file, else a temporary one that ends with the process."""
+  if (directory / FILE_NAME).exists():
+    return directory
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=directory).close()
+    return directory
+  except OSError as error:
+    print(
+      f'WARNING: Cannot keep the Inception weights in {printable(str(directory))} ({error.strerror or error}); '
+      'they are downloaded for this process alone',
+      file=sys.stderr,
+    )
+  return pathlib.Path(_temporary_directory().name)
+
+
+@functools.cache
+def _temporary_directory() -> tempfile.TemporaryDirectory:
+  return tempfile.TemporaryDirectory(prefix='dcgan_jax_')
 
 
 def _download(url: str, path: str, _: object) -> None:
