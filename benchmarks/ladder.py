@@ -129,10 +129,12 @@ def measure(directory, steps, args):
   import jax
 
   import dcgan_jax
-  from dcgan_jax import build
+  from dcgan_jax import build_evaluation
 
   run = dcgan_jax.load(directory)
-  evaluator = build.build_evaluator(run.config, features=args.features, weights=args.weights, reference=args.reference)
+  evaluator = build_evaluation.build_evaluator(
+    run.config, features=args.features, weights=args.weights, reference=args.reference
+  )
   measurements = []
   for step in steps:
     run = dcgan_jax.load(directory, step=step)

@@ -14,59 +14,14 @@ import jax
 from ml_collections import ConfigDict
 
 from dcgan_jax import hooks, images, parallel, sample, step, stopping, train, workdir
-from dcgan_jax.build_data import build_feeder, build_reference, build_source, images_per_step
+from dcgan_jax.build_data import build_feeder, build_source, images_per_step
+from dcgan_jax.build_evaluation import check_evaluation, open_evaluator, sample_labels
 from dcgan_jax.build_game import build_game, build_loss
 from dcgan_jax.build_model import build_model, check_memory
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.data import resident
-from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, UserError, look_up
-from dcgan_jax.metrics import evaluate, features, inception_weights
+from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, UserError
 from dcgan_jax.record import Events, cut, read_lines
 from dcgan_jax.state import GANState
-
-
-def _inception(depth: str) -> Callable[..., features.FeatureNet]:
-  def make(config: ConfigDict, weights: str | None, cache: pathlib.Path) -> features.FeatureNet:
-    del config
-    path = inception_weights.download_weights(cache) if weights is None else pathlib.Path(weights).expanduser()
-    return features.inception_net(depth, inception_weights.load_weights(path))
-
-  return make
-
-
-def _own_classifier(config: ConfigDict, weights: str | None, cache: pathlib.Path) -> features.FeatureNet:
-  del weights
-  source = build_source(config)
-  if source.classes is None:
-    raise ConfigError(
-      f"features 'self' are those of a classifier of the run's data, and {config.data.source} has no labels; "
-      'take 768 or 2048'
-    )
-  data = resident.ResidentFeeder(source, seed=0, batch_size=1).data
-  return features.own_net(data['images'], data['labels'], num_classes=source.classes, cache=cache / 'classifiers')
-
-
-FEATURE_NETS = {depth: _inception(depth) for depth in ('64', '192', '768', '2048')} | {'self': _own_classifier}
-EVALUATION_BATCH = 50  # images per device
-
-
-def build_evaluator(config: ConfigDict, *, features: str, weights: str | None, reference: str) -> evaluate.Evaluator:
-  """Prepares to measure samples against a split of a config's data, on all devices.
-
-  Args:
-    config: of the run.
-    features: a key of FEATURE_NETS.
-    weights: of Inception, a file; None downloads them once.
-    reference: the split.
-  """
-  make_net = look_up(FEATURE_NETS, features, 'features')
-  cache = workdir.cache_directory()
-  real = build_reference(config, reference)
-  net = make_net(config, weights, cache)
-  devices = jax.local_devices()
-  net = net._replace(params=parallel.replicate(net.params, devices))
-  mapped = parallel.compile_map(net.apply, devices=devices)
-  return evaluate.Evaluator(net, mapped, real, batch_size=EVALUATION_BATCH * len(devices), cache=cache / 'reference')
 
 
 def build_origin(config: ConfigDict, directory: pathlib.Path) -> Callable[..., dict[str, str] | None]:
@@ -106,7 +61,7 @@ def run_training(
   players = _players(config, source, rescues=0)
   share = config.batch_size // len(devices)
   check_memory(players['model'], source.shape, batch_size=share, memory=parallel.memory_of(jax.local_devices()[0]))
-  evaluator = functools.cache(lambda: _evaluator(config))
+  evaluator = _prepare_evaluation(config) if here and config.evaluation.every is not None else lambda: None
   with workdir.held(directory) if here else contextlib.nullcontext():
     if here:
       # Another process may have trained here since the command looked at the directory.
@@ -146,6 +101,18 @@ def _explained(error: Exception, config: ConfigDict, directory: pathlib.Path) ->
       'checkpoint'
     )
   return None
+
+
+def _prepare_evaluation(config) -> Callable:
+  """Refuses evaluations that cannot succeed; returns a function that builds the evaluator once."""
+  evaluation = config.evaluation
+  real = check_evaluation(
+    config, features=evaluation.features, weights=evaluation.weights, reference=evaluation.reference,
+    num=evaluation.num,
+    otherwise=f'set config.evaluation.num, which is {evaluation.num}, and config.evaluation.features to others',
+  )  # fmt: skip
+  options = {'features': evaluation.features, 'weights': evaluation.weights}
+  return functools.cache(functools.partial(open_evaluator, config, real, **options))
 
 
 def _go_back(directory, rescues) -> int:
@@ -300,9 +267,11 @@ def _record(
     hooks.save_samples(directory / 'samples', draw, shape, columns=model.num_classes, origin=origin),
   ]
   if evaluator is not None:
+    num = config.evaluation.num
+    labels = functools.cache(lambda: sample_labels(evaluator, model, num=num)[0])
     evaluation = hooks.Evaluation(
       directory,
-      measure=lambda variables: evaluator.measure(draw(variables, num=config.evaluation.num), seed=config.seed),
+      measure=lambda variables: evaluator.measure(draw(variables, num=num, labels=labels()), seed=config.seed),
       best=Checkpoints(directory / 'best', kept=None),
       checkpoints=checkpoints,
       events=events,
@@ -318,14 +287,6 @@ def _record(
     for watcher in watchers:
       watcher.watch = hooks.going_on(watcher.watch, progress)
   return watchers, actions
-
-
-def _evaluator(config) -> evaluate.Evaluator | None:
-  """That of the evaluations while training; None where there are none."""
-  options = config.evaluation
-  if options.every is None:
-    return None
-  return build_evaluator(config, features=options.features, weights=options.weights, reference=options.reference)
 
 
 def _finish(config, directory, *, is_new: bool) -> None:

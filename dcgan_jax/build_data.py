@@ -1,8 +1,9 @@
 """Data of a config: its source, the feeder of its batches, other splits of it."""
 
+import collections
 import concurrent.futures
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 
 from dcgan_jax import sample, unknown_names
 from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
-from dcgan_jax.data.order import read_many
+from dcgan_jax.data.order import permutation, read_many
 from dcgan_jax.errors import ConfigError, DataError, counted
 from dcgan_jax.metrics import evaluate
 
@@ -85,31 +86,75 @@ def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
   return config
 
 
-def build_reference(config: ConfigDict, split: str) -> Any:
-  """The real images of a split, all of them, for an evaluation."""
+def build_reference(config: ConfigDict, split: str, label: int | None = None) -> evaluate.Reference:
+  """The real images of a split, all of them or those of one class, for an evaluation."""
   source = build_source(_of_split(config, split))
   if not sample.is_image(source.shape):
     raise ConfigError(f'Metrics are of images, and {config.data.source} holds examples of shape {source.shape}')
+  real = _Examples(source)
+  if label is not None:
+    labels = real.labels()
+    if labels is None:
+      raise DataError(
+        f'{config.data.source}, split {split!r}, has no labels, so none of its images is of class {label}'
+      )
+    real = _Examples(source, np.flatnonzero(labels == label))
   return evaluate.Reference(
-    split=split,
-    num=len(source),
-    batches=lambda: _images(source),
-    at=lambda i: source[i][0],
+    split=split if label is None else f'{split}_class{label}',
+    num=len(real.rows),
+    batches=real.batches,
+    at=lambda i: source[real.rows[i]][0],
     identity={'source': config.data.source},
+    labels=real.labels,
   )
 
 
-def _images(source: Any) -> Iterator[np.ndarray]:
-  """All images of a source in order, uint8 [B, H, W, C], read by a pool of threads."""
-  if isinstance(source, arrays.ArraySource):
-    yield from (source.examples[first : first + _READ_BATCH] for first in range(0, len(source), _READ_BATCH))
-    return
-  read = lambda rows: [image for image, _ in read_many(source, rows)]
-  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-    for first in range(0, len(source), _READ_BATCH):
-      rows = range(first, min(first + _READ_BATCH, len(source)))
-      parts = pool.map(read, [rows[i : i + _READ_PART] for i in range(0, len(rows), _READ_PART)])
-      yield np.stack([image for part in parts for image in part])
+class _Examples:
+  """Examples of a source, or the rows of it that are given, read in order by a pool of threads.
+
+  Attributes: rows: indices of the source.
+  """
+
+  def __init__(self, source: Any, rows: Sequence[int] | np.ndarray | None = None):
+    self.rows = range(len(source)) if rows is None else [int(row) for row in rows]
+    self._source = source
+    self._labels: np.ndarray | None = None
+
+  def batches(self) -> Iterator[np.ndarray]:
+    """Their images, uint8 [B, H, W, C]."""
+    return (images for images, _ in self.pairs())
+
+  def labels(self) -> np.ndarray | None:
+    """Their labels, int32 [N], for which the images are read where no call did so before; None if there are none."""
+    if self._source.classes is not None and self._labels is None:
+      if isinstance(self._source, arrays.ArraySource):
+        self._labels = self._source.labels[self.rows]
+      else:
+        collections.deque(self.pairs(), maxlen=0)
+    return self._labels
+
+  def pairs(self) -> Iterator[tuple[np.ndarray, list]]:
+    """Batches of images, uint8 [B, H, W, C], with their labels, [B] integers or None."""
+    labels = []
+    read = lambda rows: list(read_many(self._source, rows))
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+      for first in range(0, len(self.rows), _READ_BATCH):
+        rows = self.rows[first : first + _READ_BATCH]
+        parts = pool.map(read, [rows[i : i + _READ_PART] for i in range(0, len(rows), _READ_PART)])
+        pairs = [pair for part in parts for pair in part]
+        labels += [label for _, label in pairs]
+        yield np.stack([image for image, _ in pairs]), [label for _, label in pairs]
+    if self._source.classes is not None:
+      self._labels = np.array(labels, np.int32)
+
+
+def read_part(source: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
+  """All examples of a labelled source with their labels, uint8 [N, *shape] and int32 [N], or `most`, drawn evenly."""
+  if isinstance(source, arrays.ArraySource) and len(source) <= most:
+    return source.examples, source.labels
+  rows = None if len(source) <= most else np.sort(permutation(0, 0, len(source))[:most])
+  batches = list(_Examples(source, rows).pairs())
+  return np.concatenate([images for images, _ in batches]), np.concatenate([np.int32(labels) for _, labels in batches])
 
 
 def read_labelled(

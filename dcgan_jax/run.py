@@ -12,14 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import build, build_data, build_model, export, images, latents, run_paths, sample, workdir
+from dcgan_jax import build, build_data, build_model, evaluation, export, images, latents, run_paths, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.parallel import check_platform
 from dcgan_jax.state import ExportedState, GANState
 from dcgan_jax.validate import validate
-
-SHEET_ROWS, SHEET_COLUMNS = 8, 7
 
 
 class Run:
@@ -61,16 +59,18 @@ class Run:
     self._judge = jax.jit(functools.partial(_judge, model.discriminator))
 
   def sample(
-    self, num: int, *, seed: int = 0, label: int | None = None, batch_size: int = 64, live: bool = False
-  ) -> np.ndarray:
+    self, num: int, *, seed: int = 0, label: int | None = None, batch_size: int = 64, live: bool = False,
+    labels: np.ndarray | None = None,
+  ) -> np.ndarray:  # fmt: skip
     """Draws uint8 [num, *shape]; sample i is a function of (seed, i), and the label, alone.
 
     Args:
       num: how many.
       seed: of the draw.
       label: of all samples of a run with labels; None is each class in turn, i mod num_classes.
-      batch_size: examples at a time; no effect on the result.
+      batch_size: examples at a time; changes the result by rounding alone.
       live: from the generator as the last update left it, and not from the averaged one.
+      labels: one for each sample, int32 [num], in place of `label`.
 
     Raises:
       ConfigError: fewer than one sample, a label where there are none, or one that does not exist, or a live sample of
@@ -78,14 +78,18 @@ class Run:
     """
     if num < 1:
       raise ConfigError(f'num is {num}; expected 1 sample or more, so give a larger number')
-    self.labels(num, label)
+    variables = self.variables_of(live=live)
+    labels = self.labels(num, label) if labels is None else labels
+    labels_of = sample.no_labels if labels is None else functools.partial(sample.given, labels=labels)
+    return sample.draw(
+      self._generate, variables, self._model.latents, num=num, seed=seed, labels=labels_of, batch_size=batch_size
+    )
+
+  def variables_of(self, *, live: bool) -> dict:
+    """Variables of the averaged generator, or of the live one; ConfigError where an export does not have that."""
     if live and isinstance(self.state, ExportedState):
       raise ConfigError('An export holds the averaged generator alone; draw live samples from the run itself')
-    variables = self.state.generator.variables if live else self.variables['generator']  # pyright: ignore[reportAttributeAccessIssue]
-    labels = self._model.labels if label is None else functools.partial(sample.one_class, label=label)
-    return sample.draw(
-      self._generate, variables, self._model.latents, num=num, seed=seed, labels=labels, batch_size=batch_size
-    )
+    return self.state.generator.variables if live else self.variables['generator']  # pyright: ignore[reportAttributeAccessIssue]
 
   def latents(self, num: int, *, seed: int = 0, first: int = 0) -> np.ndarray:
     """The z of samples first .. first + num - 1 of `sample`, float32 [num, Z]."""
@@ -215,9 +219,10 @@ class Run:
     weights: str | None = None,
     seed: int = 0,
     live: bool = False,
+    label: int | None = None,
     allow_few: bool = False,
   ) -> tuple[dict[str, Any], np.ndarray]:
-    """Measures samples against real images.
+    """Measures samples against real images; samples of a run with labels have each class as often as those images.
 
     Args:
       num: how many samples.
@@ -226,36 +231,21 @@ class Run:
       weights: of Inception, a .pth or .npz; None downloads them once.
       seed: of the draw.
       live: as in `sample`.
-      allow_few: take fewer samples than a Frechet distance of this size can be trusted with.
+      label: class to measure alone, its samples against its real images; None is all.
+      allow_few: take fewer samples or real images than a Frechet distance of this size can be trusted with.
 
     Returns:
       The metrics by name with their 'protocol', and a sheet, uint8 [H, W, C]: samples in the first column, beside each
       the real images nearest to it.
+
+    Raises:
+      ConfigError: too few samples or real images, unknown features, or a label as in `labels`.
+      DataError: no such split or file of weights.
     """
-    evaluator = build.build_evaluator(self.config, features=features, weights=weights, reference=reference)
-    samples = self.sample(num, seed=seed, live=live)
-    metrics = evaluator.measure(samples, seed=seed, allow_few=allow_few)
-    protocol = {
-      'samples': num,
-      'reference': evaluator.reference.identity['source'],
-      'reference_split': reference,
-      'reference_images': evaluator.reference.num,
-      'features': features,
-      'resize': evaluator.net.resize,
-      'rounding': 'round to the nearest uint8',
-      'weights_sha256': evaluator.net.sha256,
-      'generator': 'live' if live else 'averaged',
-      'step': self.step,
-      'seed': seed,
-    }
-    if features == 'self':
-      protocol['note'] = 'a small classifier of these data: compare only with numbers of the same weights_sha256'
-    shown = min(SHEET_ROWS, num)
-    real = evaluator.reference_images(evaluator.nearest(samples[:shown], k=SHEET_COLUMNS))
-    sheet = np.concatenate([samples[:shown, None], real], axis=1)
-    return {**metrics, 'protocol': protocol}, images.grid(
-      sheet.reshape(-1, *sheet.shape[2:]), columns=SHEET_COLUMNS + 1
-    )
+    return evaluation.evaluate(
+      self, self._model, num, reference=reference, features=features, weights=weights, seed=seed, live=live,
+      label=label, allow_few=allow_few,
+    )  # fmt: skip
 
   def origin(self, *, seed: int | None = None, real: str | None = None) -> dict[str, str] | None:
     """What pictures of this run's samples say of themselves, for `images.save_png`, `images.save_gif`, `sample.save`.

@@ -48,6 +48,29 @@ def one_class(indices: np.ndarray, *, label: int) -> np.ndarray:
   return np.full(indices.shape, label, np.int32)
 
 
+def in_proportion(counts: np.ndarray, num: int) -> np.ndarray:
+  """Labels of samples 0 .. num - 1 that take each class as often as a data set has it, int32 [num].
+
+  Example k of class c comes at the time (k + 1/2) / counts[c]; times that are equal follow the number of the class.
+  So a label depends on the index and the counts alone, no class is ever far from its share, and equal counts give each
+  class in turn, as `every_class` does.
+
+  Args:
+    counts: number of examples of each class, [K], not all 0.
+    num: number of labels.
+  """
+  share = counts / counts.sum()
+  enough = np.where(counts > 0, np.floor(share * (num + len(counts))).astype(int) + 2, 0)
+  labels = np.repeat(np.arange(len(counts)), enough)
+  places = np.arange(len(labels)) - np.repeat(np.cumsum(enough) - enough, enough)
+  return labels[np.lexsort((labels, (places + 0.5) / counts[labels]))][:num].astype(np.int32)
+
+
+def given(indices: np.ndarray, *, labels: np.ndarray) -> np.ndarray:
+  """The labels of a list, int32; past its end, where a batch is filled up, the last one."""
+  return labels[np.minimum(indices, len(labels) - 1)]
+
+
 def draw(
   generate: Callable,
   variables: dict,
@@ -67,8 +90,8 @@ def draw(
     num: how many.
     seed: of the draw, from 0.
     labels: indices of samples [B] -> their labels, int32 [B].
-    batch_size: examples at a time; no effect on the result. The last batch is filled up, so that one program is
-      compiled.
+    batch_size: examples at a time; changes the result by rounding alone. The last batch is filled up, so that one
+      program is compiled.
   """
   batches = []
   for first in range(0, num, batch_size):

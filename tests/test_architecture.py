@@ -16,10 +16,9 @@ MAY_IMPORT = {
   'archives': set(),
   'augment': set(),
   'build': {
-    'build_data', 'build_game', 'build_model', 'checkpoint', 'data', 'hooks', 'images', 'metrics', 'parallel', 'record',
-    'sample', 'state', 'step', 'stopping', 'train', 'workdir',
   },
   'build_data': {'data', 'metrics', 'sample', 'unknown_names'},
+  'build_evaluation': {'build_data', 'metrics', 'parallel', 'sample', 'workdir'},
   'build_game': {'augment', 'build_model', 'images', 'objectives', 'optimizers', 'parallel', 'step'},
   'build_model': {'latents', 'models', 'optimizers', 'parallel', 'sample', 'state', 'validate'},
   'checkpoint': {'state'},
@@ -32,6 +31,7 @@ MAY_IMPORT = {
   },
   'data': {'images', 'progress'},
   'errors': set(),
+  'evaluation': {'build_evaluation', 'images'},
   'export': {'images', 'model_card', 'sample', 'state', 'tensors', 'torch_layout', 'workdir'},
   'flags': {'unknown_names', 'validate', 'workdir'},
   'hooks': {'checkpoint', 'images', 'progress', 'record', 'sample', 'state', 'stopping'},
@@ -51,8 +51,6 @@ MAY_IMPORT = {
   'record': {'workdir'},
   'report': {'images', 'page', 'plots', 'record', 'sample', 'validate', 'workdir'},
   'run': {
-    'build', 'build_data', 'build_model', 'checkpoint', 'export', 'images', 'latents', 'parallel', 'run_paths',
-    'sample', 'state', 'validate', 'workdir',
   },
   'run_paths': {'config_files', 'hub', 'workdir'},
   'sample': {'images', 'latents'},
@@ -68,7 +66,7 @@ MAY_IMPORT = {
   'validate': set(),
   'workdir': {'nearby_runs', 'validate'},
 }  # fmt: skip
-BUILDERS = {'build', 'build_data', 'build_game', 'build_model'}
+BUILDERS = {'build', 'build_data', 'build_evaluation', 'build_game', 'build_model'}
 ONE_IMPORTER = {
   'PIL': 'images', 'matplotlib': 'plots', 'orbax': 'checkpoint', 'tensorboardX': 'record', 'tqdm': 'progress',
   'grain': 'data.streamed',

@@ -156,6 +156,12 @@ def test_a_run_is_measured_while_it_trains_and_afterwards(runs, tmp_path):
     assert 'digitalsourcetype/compositeWithTrainedAlgorithmicMedia<' in picture.text['XML:com.adobe.xmp']
 
 
+def test_a_finished_run_says_so_before_weights_are_downloaded(runs):
+  flags = ['--config.evaluation.every=3', '--config.evaluation.features=64', '--config.evaluation.num=100']
+  result = launch('--workdir', runs / 'whole', '--config.steps=14', *TINY, *flags, https_proxy='http://127.0.0.1:9')
+  assert 'is finished: step 14 of 14' in result.stdout
+
+
 def test_the_discriminators_features_are_probed_beside_their_baselines(runs, tmp_path):
   source = open_digits(split='train', image_size=16)
   examples, labels = map(np.stack, zip(*(source[i] for i in range(900)), strict=True))

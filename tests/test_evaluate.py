@@ -125,3 +125,12 @@ def test_too_few_samples_are_refused_unless_asked_twice(tmp_path):
   with pytest.raises(ConfigError, match='10 samples'):
     evaluator.measure(IMAGES[:10], seed=0)
   assert np.isfinite(evaluator.measure(IMAGES[:10], seed=0, allow_few=True)['fid768_10_test'])
+
+
+def test_few_real_images_are_refused_as_few_samples_are(tmp_path):
+  evaluator = _evaluator(tmp_path, images=IMAGES[:15])
+  with pytest.raises(
+    ConfigError, match=r"split 'test'.* has 15 real images, too few for the Fréchet .* of 16 features"
+  ):
+    evaluator.measure(IMAGES[:40], seed=0)
+  assert np.isfinite(evaluator.measure(IMAGES[:40], seed=0, allow_few=True)['fid768_40_test'])

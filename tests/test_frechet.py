@@ -113,7 +113,7 @@ def test_fewer_samples_than_features_are_refused_unless_asked_twice():
   check_sample_count(100, 64)
   check_sample_count(10, 2048, allow_few=True)
   with pytest.raises(
-    ConfigError, match=r'^2047 samples are too few .* Use at least 2048 .*takes fewer with --allow-few'
+    ConfigError, match=r'^2047 samples are too few .* Use at least 2048 .*ask for it again with --allow-few'
   ):
     check_sample_count(2047, 2048)
 

@@ -145,7 +145,8 @@ def cached_classifier(
 
   network = _new_network(np.shape(images), num_classes, settings)
   abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
-  shapes = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(abstract['params'], sep='/').items()}
+  leaves: dict[str, Any] = traverse_util.flatten_dict(abstract['params'], sep='/')
+  shapes = {name: leaf.shape for name, leaf in leaves.items()}
   identity = {'classifier': fingerprint(images, labels, num_classes=num_classes, settings=settings)}
   fits = lambda arrays: {name: array.shape for name, array in arrays.items()} == shapes
   return traverse_util.unflatten_dict(cache.cached(directory, identity, make, fits), sep='/')

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcgan_jax.errors import DataError
-from dcgan_jax.metrics import cache, diversity, frechet, inception_score, kernel, neighbours
+from dcgan_jax.metrics import cache, diversity, frechet, inception_score, kernel, neighbours, protocol
 from dcgan_jax.metrics.features import FeatureNet, extract, with_bar
 from dcgan_jax.metrics.statistics import FeatureStatistics
 
@@ -25,7 +25,8 @@ class Reference(NamedTuple):
   num: how many images it has.
   batches: () -> uint8 images [b, H, W, C], in order.
   at: index -> uint8 image [H, W, C].
-  identity: all that decides which images these are: source, split, size, crop.
+  identity: {'source': of the images}, for the protocol.
+  labels: () -> their labels, int32 [num], or None if they have none.
   """
 
   split: str
@@ -33,6 +34,7 @@ class Reference(NamedTuple):
   batches: Callable[[], Iterable[np.ndarray]]
   at: Callable[[int], np.ndarray]
   identity: dict[str, Any]
+  labels: Callable[[], np.ndarray | None] = lambda: None
 
 
 class Evaluator:
@@ -64,6 +66,23 @@ class Evaluator:
       fits = lambda arrays: arrays['features'].dtype == np.float32 and arrays['features'].shape[:-1] == (num,)
       self._real = cache.cached(self._cache, identity, self._extract_reference, fits)['features']
     return self._real
+
+  def class_counts(self, num_classes: int) -> np.ndarray | None:
+    """How many real images each of the classes of a generator has, [num_classes]; None if they have no labels.
+
+    Raises:
+      DataError: the reference has other classes.
+    """
+    # The labels come with the pixels, so that the images are read once.
+    labels = self._pixels and self.reference.labels()
+    if labels is None:
+      return None
+    if labels.max() >= num_classes:
+      raise DataError(
+        f'The reference (split {self.reference.split!r}) has images of class {labels.max()}; the generator knows the '
+        f'classes 0 to {num_classes - 1}'
+      )
+    return np.bincount(labels, minlength=num_classes)
 
   @property
   def pixels_sha256(self) -> str:
@@ -98,15 +117,17 @@ class Evaluator:
     Args:
       samples: drawn by the generator, rounded to uint8.
       seed: of KID's subsets and of the choice of images for precision and recall.
-      allow_few: compute the Frechet distance from fewer samples than it can be trusted with.
+      allow_few: compute the Frechet distance from fewer samples or real images than it can be trusted with.
 
     Raises:
-      ConfigError: too few samples for the size of the features.
+      ConfigError: too few samples or real images for the size of the features.
     """
     real = self.real_features()
     count = f'{_short(len(samples))}_{self.reference.split}'
     prefix = '' if self.net.name == '2048' else f'{self.net.name}_'
     frechet.check_sample_count(len(samples), real.shape[1], allow_few=allow_few)
+    what = f'The reference (split {self.reference.split!r})'
+    protocol.check_real_count(len(real), real.shape[1], what=what, allow_few=allow_few)
     outputs = self._extract([samples], len(samples), 'Samples')
     fake = outputs['features']
     results = {f'fid{prefix}{count}': frechet_distance(real, fake)}

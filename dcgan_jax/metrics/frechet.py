@@ -34,7 +34,9 @@ def frechet_distance(
   return max(0.0, float(distance))
 
 
-def check_sample_count(num: int, num_features: int, allow_few: bool = False) -> None:
+def check_sample_count(
+  num: int, num_features: int, allow_few: bool = False, *, otherwise: str = 'ask for it again with --allow-few'
+) -> None:
   """Refuses fewer samples than features, 2,048 for the FID, unless they are allowed.
 
   The covariance of N samples has at most N - 1 directions. With fewer samples than features some variances are zero
@@ -46,8 +48,7 @@ def check_sample_count(num: int, num_features: int, allow_few: bool = False) -> 
   if num < num_features and not allow_few:
     raise ConfigError(
       f'{num} samples are too few for the Fréchet distance of {num_features} features: their covariance is singular '
-      f'and the distance too large. Use at least {num_features} (papers: 50000), by `evaluate --num` or '
-      'config.evaluation.num; `evaluate` takes fewer with --allow-few'
+      f'and the distance too large. Use at least {num_features} (papers: 50000), or {otherwise}'
     )
 
 
