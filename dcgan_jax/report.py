@@ -13,6 +13,7 @@ import numpy as np
 
 from dcgan_jax import images, page, plots, sample, workdir
 from dcgan_jax.errors import CheckpointError, DataError
+from dcgan_jax.metrics.meanings import meaning
 from dcgan_jax.record import read_lines
 from dcgan_jax.validate import flatten
 
@@ -21,22 +22,6 @@ MAX_SHEETS = 4
 MAX_STARTS = 20  # The first and the latest.
 _SCALARS = {'loss': 'Losses', 'logits': 'Logits (means)', 'parameter_norm': 'Norms of the parameters'}
 _OF_GENERATOR = ('generator', 'fake')
-# A metric's name, the chart it is drawn in, what it is.
-_METRICS = (
-  (r'fid.*', 'Fréchet distance', 'Fréchet distance of the features of samples and real images; lower is better'),
-  (r'kid.*_deviation', None, 'standard deviation of the kernel distance over its subsets'),
-  (r'kid.*', 'Kernel distance', 'kernel distance of the features of samples and real images; lower is better'),
-  (r'is\d.*_deviation', None, 'standard deviation of the Inception Score over its splits'),
-  (r'is\d.*', 'Inception Score', 'Inception Score, which does not look at the real images; higher is better'),
-  (r'pr.*_precision', 'Precision and recall', 'share of samples that lie among the real images; higher is better'),
-  (r'pr.*_recall', 'Precision and recall', 'share of real images that lie among the samples; higher is better'),
-  (r'dc.*_density', 'Density and coverage', 'how densely real images lie around the samples; 1 where both are alike'),
-  (r'dc.*_coverage', 'Density and coverage', 'share of real images with a sample near by; higher is better'),
-  (r'near_duplicates', 'Duplicates', 'share of samples with a near copy; of real images 0.01 have one'),
-  (r'duplicates', 'Duplicates', 'share of samples equal to an earlier one in every pixel; 0 is healthy'),
-  (r'effective_classes', 'Effective classes', 'classes the samples spread over, as a classifier sees it; all is best'),
-  (r'class_counts', None, 'samples in each class, as a classifier sees it'),
-)  # fmt: skip
 
 
 class Evaluation(NamedTuple):
@@ -60,7 +45,7 @@ class Evaluation(NamedTuple):
   @property
   def meanings(self) -> dict[str, str]:
     """What the metrics are, by name."""
-    return {metric: _meaning(metric)[1] for metric in self.metrics}
+    return {metric: str(meaning(metric)) for metric in self.metrics}
 
 
 class Frame(NamedTuple):
@@ -172,12 +157,6 @@ def _series(lines: Sequence[Mapping], name: str) -> tuple[list[int], list[float]
   return [step for step, _ in points], [value for _, value in points]
 
 
-def _meaning(name: str) -> tuple[str | None, str]:
-  """The chart of a metric, and what it is."""
-  known = ((title, words) for pattern, title, words in _METRICS if re.fullmatch(pattern, name))
-  return next(known, (name, ''))
-
-
 def _facts(
   step: int | None, shape: tuple | None, described: Mapping, metrics: list, evaluations: list
 ) -> list[tuple[str, Any]]:
@@ -204,7 +183,7 @@ def _metrics(lines: list[dict]) -> dict[str, dict[str, str]]:
   """The charts of the metrics, as `_curves` has them; of two on one chart the end of the name tells which."""
   charts: dict[str, dict[str, str]] = {}
   for name in _names(lines):
-    title, _ = _meaning(name)
+    title = meaning(name).chart
     if title:
       charts.setdefault(title, {})[re.sub(r'(pr|dc).*_', '', name)] = name
   return charts

@@ -81,15 +81,45 @@ def test_pixels_on_another_scale_are_refused_with_their_range(run, look, value, 
     getattr(run, look)(examples)
 
 
-def test_an_evaluation_by_another_seed_is_kept_beside_the_first(run, tmp_path, monkeypatch):
+def test_evaluations_by_other_protocols_are_kept_beside_one_another(run, tmp_path, monkeypatch):
   export.write(run, tmp_path)
-  report = lambda self, num, *, seed, **_: ({'seed': seed}, np.zeros((4, 4, 1), np.uint8))
+  report = lambda self, num, **options: ({'protocol': {**options, 'steps': [num]}}, np.zeros((4, 4, 1), np.uint8))
   monkeypatch.setattr(Run, 'evaluate', report)
-  for seed in ('0', '1', '7'):
-    assert cli.main(['evaluate', '--workdir', str(tmp_path), '--num', '100', '--features', 'self', '--seed', seed]) == 0
-  seen = {path.name: json.loads(path.read_text())['seed'] for path in (tmp_path / 'evaluations').glob('*.json')}
-  name = '00000000_self_100_train'
-  assert seen == {f'{name}.json': 0, f'{name}_seed1.json': 1, f'{name}_seed7.json': 7}
+  weights = [tmp_path / name for name in ('a.npz', 'b.npz')]
+  changes = [[], ['--seed', '1'], ['--class', '3'], ['--allow-few'], ['--live'], *(['--weights', w] for w in weights)]
+  for change in changes * 2:
+    weights[0].touch()
+    weights[1].touch()
+    command = ['evaluate', '--workdir', tmp_path, '--num', '200', '--features', '64', *change]
+    assert cli.main([str(word) for word in command]) == 0
+  written = [json.loads(path.read_text())['protocol'] for path in (tmp_path / 'evaluations').glob('*.json')]
+  assert len(written) == 7
+  assert {protocol['weights'] for protocol in written} == {None, *map(str, weights)}
+  names = {path.name for path in (tmp_path / 'evaluations').iterdir()}
+  assert {f'00000000_64_200_train{end}.json' for end in ('', '_seed1', '_class3', '_live')} < names
+
+
+def test_what_evaluate_prints_is_json_but_for_a_table_on_a_terminal(run, tmp_path, monkeypatch, capsys):
+  export.write(run, tmp_path)
+  metrics = {'fid64_1k_train': 12.345678, 'is1k': 3.0, 'near_duplicates': 0.25, 'class_counts': [3, 997]}
+  report = {**metrics, 'protocol': {'features': '64'}}
+  monkeypatch.setattr(Run, 'evaluate', lambda *_, **__: (report, np.zeros((4, 4, 1), np.uint8)))
+  command = ['evaluate', '--workdir', str(tmp_path), '--num', '1000', '--features', '64']
+  assert cli.main(command) == 0
+  output = capsys.readouterr()
+  assert json.loads(output.out) == report
+  assert output.err.startswith('Written to ')
+  monkeypatch.setattr('sys.stdout.isatty', lambda: True)
+  assert cli.main(command) == 0
+  words = [line.split() for line in capsys.readouterr().out.splitlines()]
+  for row in (
+    ['fid64_1k_train', '12.35', 'lower'],
+    ['is1k', '3', 'higher'],
+    ['near_duplicates', '0.25', 'near', '0.01'],
+  ):
+    assert row in words
+  assert ['class_counts', '3', '997'] in words
+  assert words[-1][:8] == ['Features', '64:', 'another', 'scale', 'than', 'FID-2048,', 'the', 'FID']
 
 
 def test_a_folder_of_another_draw_is_refused_to_sample(exported, tmp_path, capsys):
