@@ -266,7 +266,7 @@ MISTAKES = {
   'give either --images to score or --data for an AUROC': ['--images', 'a.png', '--data', 'npz:x.npz'],
   '--data needs --normal-class, the class which is no anomaly': ['--data', 'npz:x.npz'],
   "Cannot write the pictures as '.jpg'; --out is a .png": ['--images', 'a.png', '--out', 'x.jpg'],
-  'without labels, so it has no class 1 to draw from': ['--images', 'a.png', '--class', '1'],
+  'without labels, so it has no class 1 to draw from': ['--images', __file__, '--class', '1'],
   'Cannot read nothere.png as an image': ['--images', 'nothere.png'],
   'text.png as an image': ['--images', '{}/text.png'],
   'empty; expected files named .bmp .gif': ['--images', '{}/empty'],

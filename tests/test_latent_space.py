@@ -142,7 +142,7 @@ def test_image_files_are_fitted_to_the_run(run, tmp_path):
 
 @pytest.fixture
 def loaded(run, monkeypatch):
-  monkeypatch.setattr('dcgan_jax.run.load', lambda directory, step=None: run)
+  monkeypatch.setattr('dcgan_jax.run.load', lambda directory, step=None, data_dir=None: run)
   return run
 
 
@@ -204,6 +204,16 @@ def test_the_command_projects_files(loaded, tmp_path, capsys):
   assert_array_equal(np.asarray(Image.open(tmp_path / 'pair.png'))[2:10, 2:10], run_sample[..., 0])
   with np.load(tmp_path / 'pair.npz') as file:
     assert file['z'].shape == (1, 6)
+
+
+def test_the_command_projects_images_of_a_split(loaded, tmp_path, capsys, monkeypatch):
+  examples = lambda self, *, split, num, seed: (np.full((num, *SHAPE), 9, np.uint8), None)
+  monkeypatch.setattr(Run, 'examples', examples)
+  arguments = ['--workdir', 'x', '--image', 'train[:80%]:2', '--image', 'test:1', '--steps', '5', '--restarts', '2']
+  assert cli.main(['project', *arguments, '--out', str(tmp_path / 'pair.png')]) == 0
+  output = capsys.readouterr().out
+  for name in ('train[:80%] image 0', 'train[:80%] image 1', 'test image 0'):
+    assert f'{name}: mean squared error' in output
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pathlib
 import sys
 
 from dcgan_jax import flags
+from dcgan_jax.commands import given
 from dcgan_jax.errors import ConfigError, DataError, counted
 
 # What the columns of scores are called, by --score.
@@ -22,6 +23,8 @@ def anomaly(argv: list[str]) -> None:
   labels = restored.labels(args.restarts, args.label)
   if labels is not None and args.label is None and args.score == 'anogan':
     raise ConfigError(f'A run with labels is searched in one class; give --class 0 to {restored.num_classes - 1}')
+  if args.score == 'features':
+    restored.check_features()
   if args.out is not None and not sample.is_image(restored.shape):
     raise ConfigError(f'Examples of shape {restored.shape} are no images, so there is no picture; leave out --out')
   if args.images:
@@ -90,8 +93,9 @@ def _parse(argv: list[str]):
     args.normal_class = args.label
   if args.data and args.normal_class is None:
     parser.error('--data needs --normal-class, the class which is no anomaly')
-  if args.out is not None and args.out.suffix != '.png':
-    raise ConfigError(f"Cannot write the pictures as '{args.out.suffix}'; --out is a .png")
+  if args.out is not None:
+    flags.check_output(args.out, '.png', what='the pictures')
+  given.check([str(path) for path in args.images or ()])
   return args
 
 

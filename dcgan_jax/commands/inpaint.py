@@ -2,6 +2,7 @@ import argparse
 import pathlib
 
 from dcgan_jax import flags
+from dcgan_jax.commands import given
 from dcgan_jax.errors import ConfigError, DataError, counted, printable
 
 
@@ -9,11 +10,7 @@ def inpaint(argv: list[str]) -> None:
   """Fills a hole in images with what a run's generator would have there, in several ways (Yeh et al. 2017)."""
   parser = flags.Parser('inpaint', inpaint.__doc__)
   parser.add_run()
-  parser.add_argument(
-    '--image', action='append', required=True, metavar='FILE|FOLDER|SPLIT:NUM', dest='sources',
-    help="images, cut and resized to the run's shape; or that many of a split of its data, drawn by --seed, such as "
-    'test:8; may be repeated',
-  )  # fmt: skip
+  given.add_images(parser)
   parser.add_argument(
     '--mask', type=_mask, default='centre', metavar='FILE|centre|left|random:SHARE',
     help='what is missing: the white of a picture, or its strokes on a transparent layer; the central square of half '
@@ -28,9 +25,6 @@ def inpaint(argv: list[str]) -> None:
   parser.add_argument('--steps', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of everything random (%(default)s)')
   parser.add_argument(
-    '--data-dir', help='of TensorFlow Datasets, where it is another than when training; for --image SPLIT:NUM'
-  )
-  parser.add_argument(
     '--out', type=pathlib.Path, default=pathlib.Path('inpainted.png'),
     help='a .png: a row per image with the image, the hole and the completions, best first (%(default)s)',
   )  # fmt: skip
@@ -38,9 +32,10 @@ def inpaint(argv: list[str]) -> None:
   args = parser.parse_args(argv)
   if args.completions > args.restarts:
     raise ConfigError(f'--completions is {args.completions}, more than the {args.restarts} --restarts; search more')
-  for path, suffix in ((args.out, '.png'), (args.arrays, '.npz')):
-    if path is not None and path.suffix != suffix:
-      raise ConfigError(f"Cannot write '{path}'; expected a name that ends in {suffix}")
+  flags.check_output(args.out, '.png', what='the pictures')
+  if args.arrays is not None:
+    flags.check_output(args.arrays, '.npz', what='the arrays', flag='--arrays')
+  given.check(args.sources)
 
   flags.prepare_libraries()
   import numpy as np
@@ -51,8 +46,7 @@ def inpaint(argv: list[str]) -> None:
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   inpainting.check_shape(restored.shape)
   restored.labels(1, args.label)
-  parts = [_read(restored, source, args.seed) for source in args.sources]
-  x, names = np.concatenate([x for x, _ in parts]), [name for _, names in parts for name in names]
+  x, names = given.read(restored, args.sources, args.seed)
   if isinstance(args.mask, pathlib.Path):
     picture = images.read(args.mask, channels=4)
     try:
@@ -94,22 +88,8 @@ def _mask(text: str) -> str | float | pathlib.Path:
     except ValueError:
       pass
     raise argparse.ArgumentTypeError(f'{text!r} has no share between 0 and 1; expected such as random:0.8')
-  if text in ('centre', 'left'):
-    return text
+  if text in ('center', 'centre', 'left'):
+    return text.replace('center', 'centre')
   if not pathlib.Path(text).is_file():
-    raise argparse.ArgumentTypeError(f'{text!r} is neither centre, left, random:SHARE nor a file')
+    raise argparse.ArgumentTypeError(f'{text!r} is neither centre (or center), left, random:SHARE nor a file')
   return pathlib.Path(text)
-
-
-def _read(restored, source: str, seed: int):
-  """Images of a file, a folder or a split, uint8 [N, *shape], and their names."""
-  from dcgan_jax import images
-
-  split, _, number = source.partition(':')
-  if number.isdecimal() and int(number) > 0:
-    x, _ = restored.examples(split=split, num=int(number), seed=seed)
-    if len(x) < int(number):
-      raise DataError(f'Split {split!r} holds {counted(len(x), "example")}, fewer than the {int(number):,} asked for')
-    return x, [f'{split} image {i}' for i in range(len(x))]
-  paths = images.find([pathlib.Path(source)])
-  return restored.read_images(paths), [str(path) for path in paths]

@@ -1,16 +1,15 @@
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError, printable
+from dcgan_jax.commands import given
+from dcgan_jax.errors import printable
 
 
 def project(argv: list[str]) -> None:
-  """Finds the z whose image is nearest to an image file, by several searches that run side by side."""
+  """Finds the z whose image is nearest to each of some images, by several searches that run side by side."""
   parser = flags.Parser('project', project.__doc__)
   parser.add_run()
-  parser.add_argument(
-    '--image', type=pathlib.Path, required=True, action='append', help='a file or a folder; may be repeated'
-  )
+  given.add_images(parser)
   parser.add_argument('--class', type=flags.whole_number(0), dest='label', metavar='N', help='of a run with labels')
   parser.add_argument('--restarts', type=flags.whole_number(1), default=8, help='searches an image (%(default)s)')
   parser.add_argument('--steps', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
@@ -20,17 +19,18 @@ def project(argv: list[str]) -> None:
     help='a .png: each image beside what G makes of its z; z itself goes to an .npz of the same name (%(default)s)',
   )  # fmt: skip
   args = parser.parse_args(argv)
-  if args.out.suffix != '.png':
-    raise ConfigError(f"Cannot write the pairs as '{args.out.suffix}'; --out is a .png")
+  flags.check_output(args.out, '.png', what='the pairs')
+  given.check(args.sources)
 
   flags.prepare_libraries()
   import numpy as np
 
   from dcgan_jax import images, run
 
-  restored = run.load(args.workdir, step=args.step)
-  paths = images.find(args.image)
-  targets = restored.read_images(paths)
+  restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  restored.check_images()
+  restored.labels(1, args.label)
+  targets, names = given.read(restored, args.sources, args.seed)
   z, errors = restored.project(targets, restarts=args.restarts, steps=args.steps, seed=args.seed, label=args.label)
   found = images.to_uint8(restored.generate(z, restored.labels(len(z), args.label)))
   args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +38,6 @@ def project(argv: list[str]) -> None:
   origin = restored.origin(seed=args.seed, real='the left column')
   images.save_png(args.out, images.grid(pairs, columns=2), origin=origin)
   np.savez(args.out.with_suffix('.npz'), z=z, squared_error=errors)
-  for path, error in zip(paths, errors, strict=True):
-    print(f'{printable(str(path))}: mean squared error {error:.4f} on the scale of [-1, 1]')
+  for name, error in zip(names, errors, strict=True):
+    print(f'{printable(name)}: mean squared error {error:.4f} on the scale of [-1, 1]')
   print(f'Images beside their projections: {args.out}; z: {args.out.with_suffix(".npz")}')

@@ -1,0 +1,58 @@
+"""Images that a command is given: files, folders, or so many of a split of the run's data."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from dcgan_jax.errors import DataError
+
+FORMS = 'FILE|FOLDER|SPLIT:NUM'
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+  """Adds --image, whose values are those that `read` takes, and --data-dir for the last kind of them."""
+  parser.add_argument(
+    '--image', action='append', required=True, metavar=FORMS, dest='sources',
+    help="images, cut and resized to the run's shape; or that many of a split of its data, drawn by --seed, such as "
+    'test:8; may be repeated',
+  )  # fmt: skip
+  parser.add_argument(
+    '--data-dir', help='of TensorFlow Datasets, where it is another than when training; for --image SPLIT:NUM'
+  )
+
+
+def check(sources: Sequence[str]) -> None:
+  """Raises DataError where one is neither a file, nor a folder, nor SPLIT:NUM."""
+  for source in sources:
+    if _split(source) is None and not pathlib.Path(source).exists():
+      raise DataError(f'Cannot read {source} as an image: there is no such file or folder, nor is it as test:8')
+
+
+def read(restored: Any, sources: list[str], seed: int):
+  """Images of all sources, uint8 [N, *shape], and their names."""
+  import numpy as np
+
+  parts = [_read(restored, source, seed) for source in sources]
+  return np.concatenate([x for x, _ in parts]), [name for _, names in parts for name in names]
+
+
+def _split(source: str) -> tuple[str, int] | None:
+  """('test', 8) of 'test:8', or None; a file of that name is a file."""
+  split, colon, number = source.rpartition(':')
+  is_split = colon and number.isdecimal() and int(number) > 0 and not pathlib.Path(source).exists()
+  return (split, int(number)) if is_split else None
+
+
+def _read(restored: Any, source: str, seed: int):
+  from dcgan_jax import images
+
+  wanted = _split(source)
+  if wanted is None:
+    paths = images.find([pathlib.Path(source)])
+    return restored.read_images(paths), [str(path) for path in paths]
+  split, number = wanted
+  x, _ = restored.examples(split=split, num=number, seed=seed)
+  if len(x) < number:
+    raise DataError(f'Split {split!r} holds {len(x):,} examples, fewer than the {number:,} asked for')
+  return x, [f'{split} image {i}' for i in range(len(x))]
