@@ -2,8 +2,9 @@
 
 import collections
 import concurrent.futures
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,16 +158,20 @@ def read_part(source: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
   return np.concatenate([images for images, _ in batches]), np.concatenate([np.int32(labels) for _, labels in batches])
 
 
-def read_labelled(
+def open_labelled(
   config: ConfigDict, name: str | None, *, split: str | None, shape: tuple[int, ...], num: int | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Labelled examples for the networks of a config: uint8 [N, *shape] and int32 [N]; `num` of them, or all."""
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+  """Opens labelled examples for the networks of a config.
+
+  Returns:
+    A function that reads `num` of them, or all: uint8 [N, *shape] and int32 [N].
+  """
   source, title = _open_for(config, name, split, shape)
   if source.classes is None:
     raise DataError(f'{title} has no labels; expected a labelled data set, such as tfds:cifar10')
   if num is not None and num > len(source):
     raise DataError(f'{title} holds {counted(len(source), "example")}, fewer than the {num:,} asked for')
-  return _read(source, num, seed)
+  return functools.partial(_read, source, num, seed)
 
 
 def read_examples(

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -47,7 +48,9 @@ class Parser(argparse.ArgumentParser):
       if isinstance(value, pathlib.Path):
         setattr(parsed, name, value.expanduser())
         if name in _OUTPUTS:
-          check_output(f'--{name}', value.expanduser())
+          check_folder(value.expanduser().parent, flag=f'--{name} {value}')
+          with contextlib.suppress(FileNotFoundError):
+            value.expanduser().lstat()  # Raises an OSError of a name that is too long.
       elif isinstance(value, list):
         setattr(parsed, name, [item.expanduser() if isinstance(item, pathlib.Path) else item for item in value])
     return parsed
@@ -65,19 +68,6 @@ class Parser(argparse.ArgumentParser):
     raise ConfigError(f'{message[0].upper()}{message[1:]}; see {self.prog} --help')
 
 
-def check_output(flag: str, path: pathlib.Path) -> None:
-  """Raises ConfigError where a file or directory could not be written, as far as that can be told before the work."""
-  if path.suffix and path.is_dir() and flag != '--to':
-    raise ConfigError(f'{flag} {path} is a directory; give a file in it')
-  there = next(parent for parent in path.parents if parent.exists())
-  if not there.is_dir():
-    raise ConfigError(f'{flag} {path} is inside of {there}, which is a file; give another path')
-  if not os.access(there, os.W_OK):
-    raise ConfigError(f'{flag} {path} cannot be written: no permission in {there.resolve()}; give another path')
-  with contextlib.suppress(FileNotFoundError):
-    path.lstat()  # Raises an OSError of a name that is too long.
-
-
 def whole_number(lowest: int) -> Callable[[str], int]:
   """The type of a flag: a whole number from `lowest`."""
 
@@ -87,6 +77,36 @@ def whole_number(lowest: int) -> Callable[[str], int]:
     return int(text)
 
   return parse
+
+
+def check_output(path: pathlib.Path, *suffixes: str, what: str = 'the result', flag: str = '--out') -> None:
+  """Refuses a file that a command could not write once its work is done.
+
+  Args:
+    path: the file.
+    suffixes: those it may have; none allows any.
+    what: what the command writes, for the message.
+    flag: the flag that the path is of, for the message.
+
+  Raises:
+    ConfigError: another suffix, a directory, or no right to write.
+  """
+  if suffixes and path.suffix not in suffixes:
+    raise ConfigError(f"Cannot write {what} as '{path.suffix}'; {flag} is a {' or '.join(suffixes)}")
+  if path.is_dir():
+    raise ConfigError(f'{flag} {path} is a directory; give a file in it')
+  check_folder(path.parent, flag=f'{flag} {path}')
+
+
+def check_folder(folder: pathlib.Path, *, flag: str) -> None:
+  """Raises ConfigError where a folder can be neither made nor written to; `flag` begins the message."""
+  there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+  if not there.is_dir():
+    raise ConfigError(f'{flag} is inside of {there}, which is a file; give another path')
+  try:
+    tempfile.TemporaryFile(dir=there).close()
+  except OSError as error:
+    raise ConfigError(f'{flag} cannot be written: {there}: {error.strerror or error}; give another path') from error
 
 
 def prepare_libraries() -> None:

@@ -1,7 +1,6 @@
 """A trained run in Python: load it, draw from it, look through its discriminator's eyes."""
 
 import functools
-import itertools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 from dcgan_jax import build, build_data, build_model, evaluation, export, images, latents, run_paths, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
+from dcgan_jax.models import pooling
 from dcgan_jax.parallel import check_platform
 from dcgan_jax.state import ExportedState, GANState
 from dcgan_jax.validate import validate
@@ -211,17 +211,9 @@ class Run:
     return np.asarray(self._generate(self.variables['generator'], z, labels.astype(np.int32)))
 
   def evaluate(
-    self,
-    num: int,
-    *,
-    reference: str = 'train',
-    features: str = '2048',
-    weights: str | None = None,
-    seed: int = 0,
-    live: bool = False,
-    label: int | None = None,
-    allow_few: bool = False,
-  ) -> tuple[dict[str, Any], np.ndarray]:
+    self, num: int, *, reference: str = 'train', features: str = '2048', weights: str | None = None, seed: int = 0,
+    live: bool = False, label: int | None = None, allow_few: bool = False,
+  ) -> tuple[dict[str, Any], np.ndarray]:  # fmt: skip
     """Measures samples against real images; samples of a run with labels have each class as often as those images.
 
     Args:
@@ -271,14 +263,19 @@ class Run:
 
     References: Radford et al. 2016, section 5.1.
     """
+    self.check_features()
+    x = self._examples(examples)
+    _, activations = self._judge(self.variables['discriminator'], x)
+    return np.concatenate([np.asarray(pooling.max_pool(layer, cells=4)) for layer in activations], axis=1)
+
+  def check_features(self) -> None:
+    """Raises what `features` raises, whatever the examples are."""
     if self._model.sees_labels:
       raise ConfigError(
         'The discriminator of this run sees labels at its input, so its features are not of the image alone; '
         "train with config.tricks.discriminator_labels 'projection', 'auxiliary' or 'none'"
       )
-    x = self._examples(examples)
-    _, activations = self._judge(self.variables['discriminator'], x)
-    return np.concatenate([np.asarray(_max_pool(layer, cells=4)) for layer in activations], axis=1)
+    _check_discriminator(self.variables['discriminator'])
 
   def _examples(self, examples: Any) -> np.ndarray:
     """uint8, or floats in [-1, 1], [B, *shape] as float32; DataError where the shape or the range is another."""
@@ -315,7 +312,13 @@ class Run:
     Raises:
       DataError: no such data, no labels, fewer examples, or another shape.
     """
-    return build_data.read_labelled(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
+    return self.open_labelled(source, split=split, num=num, seed=seed)()
+
+  def open_labelled(
+    self, source: str | None = None, *, split: str | None = None, num: int | None = None, seed: int = 0
+  ):
+    """A function that returns what `labelled` does; all that `labelled` refuses is refused before anything is read."""
+    return build_data.open_labelled(self.config, source, split=split, shape=self.shape, num=num, seed=seed)
 
   def examples(
     self, source: str | None = None, *, split: str = 'train', num: int | None = None, seed: int = 0
@@ -366,21 +369,13 @@ def load(
   return Run(config, model, state, shape, directory)
 
 
-def _judge(discriminator, variables, x, labels=None):
+def _check_discriminator(variables: Any) -> None:
   if variables is None:
     raise CheckpointError('This is a generator alone, which was imported without its discriminator; import both')
+
+
+def _judge(discriminator, variables, x, labels=None):
+  _check_discriminator(variables)
   labels = jnp.zeros(x.shape[0], jnp.int32) if labels is None else labels
   keys = jax.random.split(jax.random.key(0), x.shape[0])  # Of dropout, which there is none of outside training.
   return discriminator.apply(variables, x, labels, train=False, keys=keys)
-
-
-def _max_pool(x: jax.Array, *, cells: int) -> jax.Array:
-  """Maxima over a grid of `cells` (fewer where x is smaller) along every spatial dimension, flattened: [B, F]."""
-  batch, *sizes, channels = x.shape
-  edges = [np.linspace(0, size, min(cells, size) + 1) for size in sizes]
-  spans = [list(zip(np.floor(e[:-1]).astype(int), np.ceil(e[1:]).astype(int), strict=True)) for e in edges]
-  pooled = [
-    x[(slice(None), *(slice(*span) for span in cell))].max(axis=range(1, x.ndim - 1))
-    for cell in itertools.product(*spans)
-  ]
-  return jnp.stack(pooled, axis=1).reshape(batch, len(pooled) * channels)

@@ -49,7 +49,7 @@ MAY_IMPORT = {
   'plots': set(),
   'progress': set(),
   'record': {'workdir'},
-  'report': {'images', 'page', 'plots', 'record', 'sample', 'validate', 'workdir'},
+  'report': {'images', 'metrics', 'page', 'plots', 'record', 'sample', 'validate', 'workdir'},
   'run': {
   },
   'run_paths': {'config_files', 'hub', 'workdir'},

@@ -12,7 +12,7 @@ from dcgan_jax import cli, flags
 from dcgan_jax.commands.train import read_config
 
 ROOT = pathlib.Path(__file__).parent.parent
-INPAINT = ['inpaint', '--workdir', 'x', '--image', 'x.png']
+INPAINT = ['inpaint', '--workdir', 'x', '--image', 'test:1']
 CIFAR10 = str(ROOT / 'configs' / 'cifar10.py')
 
 
@@ -68,13 +68,23 @@ def _digits(directory):
     (['sample'], 'The following arguments are required: --workdir; see launch.py sample --help'),
     (['sample', '--workdir', 'x', '--num', '-3'], "Argument --num: '-3' is no whole number from 1 to 2**32 - 1"),
     (['evaluate', '--workdir', 'x', '--num', '500'], '500 samples'),
+    (['evaluate', '--workdir', 'x', '--features', '65'], "Unknown features '65'; known: 192, 2048, 64, 768, self."),
+    (['evaluate', '--workdir', 'x', '--num', '9', '--allow-few'], '9 samples are too few to be measured; expected 10'),
+    (['evaluate', '--workdir', 'x', '--weights', 'y.npz'], 'Cannot read Inception weights from y.npz (No such file)'),
+    (['project', '--workdir', 'x', '--image', 'y.png'], 'Cannot read y.png as an image: there is no such file or'),
+    (['anomaly', '--workdir', 'x', '--images', 'y.png'], 'Cannot read y.png as an image: there is no such file or'),
+    (['sample', '--workdir', 'x', '--out', 'y.jpg'], "Cannot write samples as '.jpg'; --out is a .png or .npz"),
+    (['interpolate', '--workdir', 'x', '--out', '/'], "Cannot write 'lines' as ''; --out is a .png"),
     (['probe', '--workdir', 'x', '--out', 'x.csv'], "Cannot write the numbers as '.csv'; --out is a .json"),
     (['inpaint', '--workdir', 'x'], 'The following arguments are required: --image; see launch.py inpaint --help'),
-    ([*INPAINT, '--mask', 'center'], "Argument --mask: 'center' is neither centre, left, random:SHARE nor a file"),
+    (
+      [*INPAINT, '--mask', 'middle'],
+      "'middle' is neither centre (or center), left, random:SHARE nor a file",
+    ),
     ([*INPAINT, '--mask', 'random:1'], "Argument --mask: 'random:1' has no share between 0 and 1; expected such as"),
     ([*INPAINT, '--mask', 'random:nan'], "Argument --mask: 'random:nan' has no share between 0 and 1"),
     ([*INPAINT, '--restarts', '2'], '--completions is 4, more than the 2 --restarts; search more'),
-    ([*INPAINT, '--out', 'x.gif'], "Cannot write 'x.gif'; expected a name that ends in .png"),
+    ([*INPAINT, '--out', 'x.gif'], "Cannot write the pictures as '.gif'; --out is a .png"),
     (['report', '--workdir', 'x', '--out', 'x.pdf'], "Cannot write the report as '.pdf'; --out is an .html"),
     (
       ['report', '--workdir', 'x'],
@@ -310,3 +320,29 @@ def test_a_name_cannot_command_the_terminal_nor_begin_a_line(tmp_path, capsys):
   assert '[2J images' in error
   assert error.count('\n') == 2
   assert error.isascii() and all(character.isprintable() for character in error.replace('\n', ''))
+
+
+@pytest.mark.parametrize(
+  ('command', 'name'),
+  [
+    (['sample'], 'x.png'), (['sample'], 'folder'), (['sample'], 'x.npz'), (['probe'], 'x.json'),
+    (['augmentation'], 'x.json'), (['project', '--image', 'test:1'], 'x.png'), (['interpolate'], 'x.png'),
+    (['interpolate', 'walk'], 'x.gif'), (['inpaint', '--image', 'test:1'], 'x.png'), (['report'], 'x.html'),
+    (['anomaly', '--data', 'digits', '--normal-class', '0'], 'x.png'),
+  ],
+)  # fmt: skip
+@pytest.mark.parametrize('kind', ['file', 'directory', 'unwritable'])
+def test_an_output_that_cannot_be_written_is_refused_before_the_run_is_loaded(command, name, kind, tmp_path, capsys):
+  out = {'file': tmp_path / 'file' / name, 'directory': tmp_path / name, 'unwritable': pathlib.Path('/proc') / name}[
+    kind
+  ]
+  (tmp_path / 'file').write_text('')
+  if kind == 'directory':
+    out.mkdir()
+    if not out.suffix:
+      return
+  assert cli.main([*command, '--workdir', str(tmp_path), '--out', str(out)]) == 2
+  error = capsys.readouterr().err
+  expected = {'file': 'which is a file', 'directory': 'is a directory', 'unwritable': 'cannot be written: /proc'}[kind]
+  assert expected in error
+  assert error.count('\n') == 1

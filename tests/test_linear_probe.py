@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from dcgan_jax.applications import linear_probe
+from dcgan_jax.applications import kmeans, linear_probe
 from dcgan_jax.commands.probe import protocol, table
 from dcgan_jax.errors import DataError
 
@@ -169,7 +169,7 @@ def test_features_in_batches_are_those_of_all_at_once():
 
 def test_kmeans_tells_apart_what_pixels_cannot():
   (train, train_labels), (test, test_labels) = stripes(200, seed=0), stripes(100, seed=1)
-  features = linear_probe.kmeans_features(train, num_centroids=6, num_patches=200)
+  features = kmeans.kmeans_features(train, num_centroids=6, num_patches=200)
   accuracies = [
     probe(*(f(x) if i % 2 == 0 else x for i, x in enumerate((train, train_labels, test, test_labels)))).accuracy
     for f in (linear_probe.pixels, features)
@@ -183,7 +183,7 @@ def test_kmeans_responses_are_those_of_the_definition():
   generator = np.random.default_rng(0)
   image = generator.integers(100, 108, (1, 8, 7, 2), np.uint8)
   mean, whitening, centroids = (generator.standard_normal(shape) for shape in ((18,), (18, 18), (5, 18)))
-  result = linear_probe._encode(
+  result = kmeans._encode(
     image, *(x.astype(np.float32) for x in (mean, whitening, centroids)), patch_size=3
   )  # fmt: skip
   expected = np.zeros((2, 2, 5))
@@ -198,7 +198,7 @@ def test_kmeans_responses_are_those_of_the_definition():
 
 def test_kmeans_is_a_function_of_its_seed():
   images, _ = stripes(20, seed=0)
-  learn = functools.partial(linear_probe.kmeans_features, images, num_centroids=4, num_patches=50)
+  learn = functools.partial(kmeans.kmeans_features, images, num_centroids=4, num_patches=50)
   first, second, other = learn()(images), learn()(images), learn(seed=1)(images)
   np.testing.assert_array_equal(first, second)
   assert first.shape == (20, 16)
@@ -233,6 +233,20 @@ def test_without_a_number_of_labels_there_is_no_few_label_test():
   assert table(result)[0] == ['features', 'number', 'cost', 'accuracy']
 
 
+@pytest.mark.parametrize(
+  ('train', 'options', 'message'),
+  [
+    (stripes(4, seed=0), {}, '4 training and 10 test examples are too few for a probe; expected 5 and 1 or more'),
+    ((stripes(20, seed=0)[0], np.zeros(20, int)), {}, 'All 20 training labels are 0; a classifier needs two classes'),
+    (stripes(20, seed=0), {'labels_per_class': 15}, 'fewer than 15 labels per class; take fewer'),
+    (stripes(10, seed=1), {}, '10 of 10 test examples are training examples too'),
+  ],
+)
+def test_examples_that_cannot_be_probed_are_refused_before_features_are_computed(train, options, message):
+  with pytest.raises(DataError, match=message):
+    linear_probe.run_probe({'any': lambda x: pytest.fail('computed')}, *train, *stripes(10, seed=1), **options)
+
+
 ERRORS = {
   r'training features are \(200, 6\) and the labels \(3,\); expected \[N, F\] and \[N\]': lambda: probe(
     TRAIN[0], TRAIN[1][:3], *TEST
@@ -240,7 +254,7 @@ ERRORS = {
   r'test features are \(100,\) and the labels \(100,\); expected': lambda: probe(*TRAIN, TEST[0][:, 0], TEST[1]),
   '6 features in training, but 5 in the test': lambda: probe(*TRAIN, TEST[0][:, :5], TEST[1]),
   'Some test features are NaN or infinite; has the run diverged': lambda: probe(*TRAIN, TEST[0] / 0.0, TEST[1]),
-  'All training labels are 7; a classifier needs two classes': lambda: probe(TRAIN[0], 0 * TRAIN[1] + 7, *TEST),
+  r'All \d+ training labels are 7; a classifier needs two classes': lambda: probe(TRAIN[0], 0 * TRAIN[1] + 7, *TEST),
   '200 of 200 training examples cannot be held out; expected 1 to 199': lambda: probe(
     *TRAIN, *TEST, num_validation=200
   ),
@@ -255,7 +269,7 @@ ERRORS = {
     *map(np.concatenate, zip(stripes(60, seed=0), stripes(40, seed=1), strict=True)),
   ),
   r'patches of 6 x 6 pixels from larger images \[N, H, W, C\], not from examples \(9, 6, 9, 1\)': lambda: (
-    linear_probe.kmeans_features(np.zeros((9, 6, 9, 1), np.uint8))
+    kmeans.kmeans_features(np.zeros((9, 6, 9, 1), np.uint8))
   ),
 }
 

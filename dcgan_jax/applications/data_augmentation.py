@@ -58,11 +58,7 @@ def compare(
 
   References: Ravuri and Vinyals 2019, "Classification accuracy score for conditional generative models".
   """
-  if run.num_classes is None:
-    raise ConfigError(
-      'This run was trained without labels, so its samples have none; train one with them, such as '
-      '--config configs/cifar10.py:conditional'
-    )
+  check_run(run)
   highest = max(int(labels.max()) for _, labels in (train, test))
   if highest >= run.num_classes:
     raise ConfigError(f'The data have a class {highest}; this run has the classes 0 to {run.num_classes - 1}')
@@ -77,6 +73,15 @@ def compare(
       accuracies[name].append(classifier.classifier_accuracy(trained, *test))
       report(f'seed {seed}, {name}: {100 * accuracies[name][-1]:.2f} %')
   return Comparison(**{k: tuple(v) for k, v in accuracies.items()}, num_real=len(train[1]), num_samples=num_samples)
+
+
+def check_run(run: Any) -> None:
+  """Raises ConfigError where a run has no labels, so that its samples could teach no classifier."""
+  if run.num_classes is None:
+    raise ConfigError(
+      'This run was trained without labels, so its samples have none; train one with them, such as '
+      '--config configs/cifar10.py:conditional'
+    )
 
 
 def table(result: Comparison) -> tuple[list[str], list[list[str]]]:

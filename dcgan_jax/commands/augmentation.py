@@ -3,7 +3,6 @@ import pathlib
 import sys
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError
 
 
 def augmentation(argv: list[str]) -> None:
@@ -18,18 +17,20 @@ def augmentation(argv: list[str]) -> None:
   parser.add_argument('--seeds', type=flags.whole_number(1), default=3, help='classifiers of each kind (%(default)s)')
   parser.add_argument('--out', type=pathlib.Path, help='a .json with all numbers')
   args = parser.parse_args(argv)
-  if args.out is not None and args.out.suffix != '.json':
-    raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
+  if args.out is not None:
+    flags.check_output(args.out, '.json', what='the numbers')
 
   flags.prepare_libraries()
   from dcgan_jax import run, tables
   from dcgan_jax.applications import data_augmentation
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  data_augmentation.check_run(restored)
+  train, test = (restored.open_labelled(args.data, split=split) for split in (args.train_split, args.test_split))
   result = data_augmentation.compare(
     restored,
-    restored.labelled(args.data, split=args.train_split),
-    restored.labelled(args.data, split=args.test_split),
+    train(),
+    test(),
     num_samples=args.num,
     seeds=range(args.seeds),
     report=lambda line: print(line, file=sys.stderr, flush=True),

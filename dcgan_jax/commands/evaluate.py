@@ -39,7 +39,7 @@ def evaluate(argv: list[str]) -> None:
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   directory = run_paths.results_directory(args.workdir, restored.directory) / 'evaluations'
-  flags.check_output('--workdir', directory / 'x')
+  flags.check_folder(directory, flag=f'--workdir {args.workdir}')
   report, sheet = restored.evaluate(
     args.num, reference=args.reference, features=args.features, weights=args.weights, seed=args.seed, live=args.live,
     label=args.label, allow_few=args.allow_few,

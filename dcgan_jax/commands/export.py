@@ -33,6 +33,7 @@ def export(argv: list[str]) -> None:
   look_up(_FORMATS, args.format, '--format')
   if args.to.is_file():
     raise ConfigError(f'--to {args.to} is a file; give a directory')
+  flags.check_folder(args.to, flag=f'--to {args.to}')
   from dcgan_jax import hub
 
   if args.push is not None:

@@ -45,9 +45,7 @@ def interpolate(argv: list[str]) -> None:
   look_up(KINDS, args.kind, 'kind')
   out = args.out or pathlib.Path('walk.gif' if args.kind == 'walk' else f'{args.kind}.png')
   suffixes = ('.gif', '.mp4') if args.kind == 'walk' else ('.png',)
-  if out.suffix not in suffixes:
-    raise ConfigError(f"Cannot write '{args.kind}' as '{out.suffix}'; --out is a {' or '.join(suffixes)}")
-  flags.check_output('--out', out)
+  flags.check_output(out, *suffixes, what=f"'{args.kind}'")
   if args.between is not None and args.between not in _ROUTES:
     raise ConfigError(f"--between is '{args.between}'; expected slerp or lerp")
   if args.kind == 'arithmetic' and not args.plus:
@@ -62,6 +60,7 @@ def interpolate(argv: list[str]) -> None:
 
   restored = run.load(args.workdir, step=args.step)
   restored.check_images()
+  restored.labels(1, args.label)
   between = None if args.between is None else getattr(latents, args.between)
   out.parent.mkdir(parents=True, exist_ok=True)
   if args.kind == 'walk':

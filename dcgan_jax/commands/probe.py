@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError
 
 
 def probe(argv: list[str]) -> None:
@@ -28,19 +27,24 @@ def probe(argv: list[str]) -> None:
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of everything random (%(default)s)')
   parser.add_argument('--out', type=pathlib.Path, help='a .json with all numbers')
   args = parser.parse_args(argv)
-  if args.out is not None and args.out.suffix != '.json':
-    raise ConfigError(f"Cannot write the numbers as '{args.out.suffix}'; --out is a .json")
+  if args.out is not None:
+    flags.check_output(args.out, '.json', what='the numbers')
 
   flags.prepare_libraries()
   from dcgan_jax import run, tables
-  from dcgan_jax.applications import linear_probe
+  from dcgan_jax.applications import kmeans, linear_probe
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
-  train = restored.labelled(args.data, split=args.train_split, num=args.num_train, seed=args.seed)
-  test = restored.labelled(args.data, split=args.test_split)
+  restored.check_features()
+  read = {
+    'train': restored.open_labelled(args.data, split=args.train_split, num=args.num_train, seed=args.seed),
+    'test': restored.open_labelled(args.data, split=args.test_split),
+  }
+  train, test = read['train'](), read['test']()
+  linear_probe.check_examples(*train, *test, labels_per_class=args.labels_per_class, draws=args.draws, seed=args.seed)
   features = {'raw pixels': linear_probe.pixels}
-  if linear_probe.fits_kmeans(restored.shape):
-    features['k-means, 1 layer'] = linear_probe.kmeans_features(train[0], seed=args.seed)
+  if kmeans.fits_kmeans(restored.shape):
+    features['k-means, 1 layer'] = kmeans.kmeans_features(train[0], seed=args.seed)
   features['untrained discriminator'] = restored.untrained(args.seed).features
   features[f'discriminator, step {restored.step}'] = restored.features
   result = linear_probe.run_probe(

@@ -23,7 +23,7 @@ def report(argv: list[str]) -> None:
   out = args.out or run_paths.results_directory(args.workdir, directory) / 'report.html'
   if out.suffix not in ('.html', '.htm'):
     raise ConfigError(f"Cannot write the report as '{out.suffix}'; --out is an .html")
-  flags.check_output('--out', out)
+  flags.check_output(out)
   if args.frames > _MAX_FRAMES:
     raise ConfigError(f'--frames is {args.frames}; expected at most {_MAX_FRAMES}, which a browser still opens')
   from dcgan_jax import workdir

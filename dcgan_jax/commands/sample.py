@@ -19,6 +19,10 @@ def sample(argv: list[str]) -> None:
     help='a .png (grid), an .npz (uint8 [N, H, W, C] under "images") or a folder of PNGs (%(default)s)',
   )  # fmt: skip
   args = parser.parse_args(argv)
+  if args.out.suffix:
+    flags.check_output(args.out, '.png', '.npz', what='samples')
+  else:
+    flags.check_folder(args.out, flag=f'--out {args.out}')
 
   flags.prepare_libraries()
   from dcgan_jax import run
