@@ -61,7 +61,9 @@ def run_training(
   players = _players(config, source, rescues=0)
   share = config.batch_size // len(devices)
   check_memory(players['model'], source.shape, batch_size=share, memory=parallel.memory_of(jax.local_devices()[0]))
-  evaluator = _prepare_evaluation(config) if here and config.evaluation.every is not None else lambda: None
+  evaluator = lambda: None
+  if here and config.evaluation.every is not None:
+    evaluator = _prepare_evaluation(config, source.shape, players['model'].num_classes)
   with workdir.held(directory) if here else contextlib.nullcontext():
     if here:
       # Another process may have trained here since the command looked at the directory.
@@ -103,12 +105,12 @@ def _explained(error: Exception, config: ConfigDict, directory: pathlib.Path) ->
   return None
 
 
-def _prepare_evaluation(config) -> Callable:
+def _prepare_evaluation(config, shape, num_classes) -> Callable:
   """Refuses evaluations that cannot succeed; returns a function that builds the evaluator once."""
   evaluation = config.evaluation
   real = check_evaluation(
     config, features=evaluation.features, weights=evaluation.weights, reference=evaluation.reference,
-    num=evaluation.num,
+    num=evaluation.num, shape=shape, num_classes=num_classes,
     otherwise=f'set config.evaluation.num, which is {evaluation.num}, and config.evaluation.features to others',
   )  # fmt: skip
   options = {'features': evaluation.features, 'weights': evaluation.weights}

@@ -87,18 +87,36 @@ def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
   return config
 
 
-def build_reference(config: ConfigDict, split: str, label: int | None = None) -> evaluate.Reference:
-  """The real images of a split, all of them or those of one class, for an evaluation."""
+def build_reference(
+  config: ConfigDict, split: str, label: int | None = None, *, shape: tuple[int, ...] | None = None,
+  num_classes: int | None = None,
+) -> evaluate.Reference:  # fmt: skip
+  """Opens the real images of a split, all of them or those of one class, for an evaluation.
+
+  Args:
+    config: of the run.
+    split: the split.
+    label: class of the images; None takes all.
+    shape: of the samples, which the images must have; None takes any.
+    num_classes: classes that the generator knows, beyond which the images must have none; None takes any.
+
+  Raises:
+    ConfigError: the examples are no images.
+    DataError: no such split or class, another shape, or more classes.
+  """
   source = build_source(_of_split(config, split))
   if not sample.is_image(source.shape):
     raise ConfigError(f'Metrics are of images, and {config.data.source} holds examples of shape {source.shape}')
+  title = f'{config.data.source}, split {split!r},'
+  if shape is not None and tuple(source.shape) != tuple(shape):
+    raise DataError(f'{title} holds examples of shape {tuple(source.shape)}, but the run is of {tuple(shape)}')
+  if num_classes is not None and (source.classes or 0) > num_classes:
+    raise DataError(f'{title} has images of {source.classes} classes, but the generator knows {num_classes}')
   real = _Examples(source)
   if label is not None:
     labels = real.labels()
     if labels is None:
-      raise DataError(
-        f'{config.data.source}, split {split!r}, has no labels, so none of its images is of class {label}'
-      )
+      raise DataError(f'{title} has no labels, so none of its images is of class {label}')
     real = _Examples(source, np.flatnonzero(labels == label))
   return evaluate.Reference(
     split=split if label is None else f'{split}_class{label}',

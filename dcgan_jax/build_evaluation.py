@@ -41,7 +41,7 @@ FEATURE_NETS = {depth: _inception(depth) for depth in ('64', '192', '768', '2048
 
 def check_evaluation(
   config: ConfigDict, *, features: str, weights: str | None, reference: str, num: int | None = None,
-  label: int | None = None, allow_few: bool = False, otherwise: str = protocol.ALLOW_FEW,
+  label: int | None = None, allow_few: bool = False, otherwise: str = protocol.ALLOW_FEW, **samples: Any,
 ) -> evaluate.Reference:  # fmt: skip
   """Opens the real images of an evaluation and refuses what cannot succeed; nothing is compiled or downloaded.
 
@@ -54,6 +54,7 @@ def check_evaluation(
     label: class of the real images; None takes all.
     allow_few: accept fewer samples or real images than features.
     otherwise: what else the user can do about too few, for the message.
+    samples: shape and num_classes of the samples, as `build_reference` takes them.
 
   Raises:
     ConfigError: unknown features, too few samples or real images, or no labels for features 'self'.
@@ -67,11 +68,13 @@ def check_evaluation(
       f"features 'self' are those of a classifier of the run's data, and {config.data.source} has no labels; "
       'take 768 or 2048'
     )
-  real = build_reference(config, reference, label)
+  real = build_reference(config, reference, label, **samples)
   what = f'{f"Class {label} of " * (label is not None)}{config.data.source}, split {reference!r},'
   protocol.check_real_count(
     real.num, protocol.NUM_FEATURES[features], what=what, allow_few=allow_few, otherwise=otherwise
   )
+  if weights is not None and features != 'self':
+    inception_weights.load_weights(pathlib.Path(weights).expanduser()).require(features)
   return real
 
 

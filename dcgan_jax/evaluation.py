@@ -17,8 +17,9 @@ def evaluate(
   run.labels(1, label)
   run.variables_of(live=live)
   evaluator = build_evaluation.build_evaluator(
-    run.config, features=features, weights=weights, reference=reference, num=num, label=label, allow_few=allow_few
-  )
+    run.config, features=features, weights=weights, reference=reference, num=num, label=label, allow_few=allow_few,
+    shape=run.shape, num_classes=run.num_classes,
+  )  # fmt: skip
   labels, choice = build_evaluation.sample_labels(evaluator, model, num=num, label=label)
   samples = run.sample(num, seed=seed, live=live, labels=labels(np.arange(num)))
   metrics = evaluator.measure(samples, seed=seed, allow_few=allow_few)

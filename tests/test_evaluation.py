@@ -28,7 +28,7 @@ IMAGES = draw(LABELS, 1)
 class PerfectRun:
   """Draws from the distribution of the images, of the classes that it is asked for."""
 
-  step, num_classes, asked = 7, 2, None
+  step, shape, num_classes, asked = 7, (8, 8, 1), 2, None
 
   def __init__(self, config):
     self.config = config
@@ -102,9 +102,14 @@ def test_a_reference_without_labels_is_met_by_classes_in_turn_and_the_protocol_s
     measure(config, reference='bare', label=1)
 
 
-def test_a_reference_of_classes_the_generator_lacks_is_refused(config, tmp_path):
+def test_a_reference_of_other_classes_or_another_shape_is_refused(config, tmp_path, monkeypatch):
+  monkeypatch.setitem(build_evaluation.FEATURE_NETS, '64', lambda *_: pytest.fail('computed'))
   np.savez(tmp_path / 'x.npz', train_images=IMAGES, train_labels=LABELS + 1)
-  with pytest.raises(DataError, match='has images of class 2; the generator knows the classes 0 to 1'):
+  with pytest.raises(DataError, match=r"split 'train', has images of 3 classes, but the generator knows 2"):
+    measure(config)
+  np.savez(tmp_path / 'x.npz', train_images=IMAGES[:, :4], train_labels=LABELS)
+  config.data.image_size = None
+  with pytest.raises(DataError, match=r'holds examples of shape \(4, 8, 1\), but the run is of \(8, 8, 1\)'):
     measure(config)
 
 
@@ -143,6 +148,7 @@ def test_labels_of_rare_classes_suffice_whatever_the_number():
      'the Fréchet distance of 192 features: .*; take features 64, or ask for it again with --allow-few'),
     ({'reference': 'test', 'label': 1, 'num': 64}, r'^Class 1 of .* has \d+ real images, too few'),
     ({'label': 2}, '^No class 2'),
+    ({'weights': __file__}, 'Cannot read Inception weights from .*: it is neither a .pth nor an .npz'),
   ],
 )  # fmt: skip
 def test_what_cannot_succeed_is_refused_before_features_are_computed(options, message, config, monkeypatch):
