@@ -111,7 +111,7 @@ def _prepare_evaluation(config, shape, num_classes) -> Callable:
   real = check_evaluation(
     config, features=evaluation.features, weights=evaluation.weights, reference=evaluation.reference,
     num=evaluation.num, shape=shape, num_classes=num_classes,
-    otherwise=f'set config.evaluation.num, which is {evaluation.num}, and config.evaluation.features to others',
+    otherwise='change config.evaluation.num, features or reference',
   )  # fmt: skip
   options = {'features': evaluation.features, 'weights': evaluation.weights}
   return functools.cache(functools.partial(open_evaluator, config, real, **options))

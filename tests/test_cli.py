@@ -69,7 +69,10 @@ def _digits(directory):
     (['sample', '--workdir', 'x', '--num', '-3'], "Argument --num: '-3' is no whole number from 1 to 2**32 - 1"),
     (['evaluate', '--workdir', 'x', '--num', '500'], '500 samples'),
     (['evaluate', '--workdir', 'x', '--features', '65'], "Unknown features '65'; known: 192, 2048, 64, 768, self."),
-    (['evaluate', '--workdir', 'x', '--num', '9', '--allow-few'], '9 samples are too few to be measured; expected 10'),
+    (
+      ['evaluate', '--workdir', 'x', '--num', '9', '--allow-few'],
+      '9 samples are too few to be measured; expected num ',
+    ),
     (['evaluate', '--workdir', 'x', '--weights', 'y.npz'], 'Cannot read Inception weights from y.npz (No such file)'),
     (['project', '--workdir', 'x', '--image', 'y.png'], 'Cannot read y.png as an image: there is no such file or'),
     (['anomaly', '--workdir', 'x', '--images', 'y.png'], 'Cannot read y.png as an image: there is no such file or'),

@@ -28,7 +28,9 @@ def check_request(features: str, *, num: int, weights: str | None, allow_few: bo
   """
   num_features = look_up(NUM_FEATURES, features, 'features')
   if num < LEAST_IMAGES:
-    raise ConfigError(f'{num} samples are too few to be measured; expected {LEAST_IMAGES} or more')
+    raise ConfigError(
+      f'{num} samples are too few to be measured; expected num (in training config.evaluation.num) from {LEAST_IMAGES}'
+    )
   check_sample_count(num, num_features, allow_few, otherwise=otherwise)
   if weights is not None and features != 'self' and not pathlib.Path(weights).expanduser().is_file():
     raise DataError(f'Cannot read Inception weights from {weights} (No such file); expected a .pth or .npz file')
