@@ -4,7 +4,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -29,7 +28,7 @@ def draw_latents(latents: Callable, *, num: int, seed: int, first: int = 0) -> n
     seed: of the draw, from 0.
     first: index of the first.
   """
-  indices = first + jnp.arange(num)
+  indices = np.arange(first, first + num).astype(np.uint32)
   return np.asarray(latents(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), indices)))
 
 

@@ -182,6 +182,7 @@ def folder(tmp_path_factory):
   labels = np.arange(40) % 2
   np.savez(folder / 'own.npz', train_images=examples, train_labels=labels, test_images=examples, test_labels=labels)
   np.savez(folder / 'plain.npz', test_images=examples)
+  np.savez(folder / 'alike.npz', test_images=examples[:3], test_labels=np.ones(3, int))
   np.savez(folder / 'large.npz', test_images=np.zeros((4, 16, 16, 3), np.uint8), test_labels=labels[:4])
   (folder / 'faces' / 'deep').mkdir(parents=True)
   (folder / 'empty').mkdir()
@@ -273,6 +274,7 @@ MISTAKES = {
   'of class 7; they are of 0, 1': ['--data', 'npz:{}/own.npz', '--normal-class', '7'],
   'has no labels, so nothing says which images are normal': ['--data', 'npz:{}/plain.npz', '--normal-class', '1'],
   'shape (16, 16, 3), but the run is of (8, 8, 1)': ['--data', 'npz:{}/large.npz', '--normal-class', '1'],
+  'Each of the 3 images is normal; an AUROC needs both': ['--data', 'npz:{}/alike.npz', '--normal-class', '1'],
   'There is no file': ['--data', 'npz:nothere.npz', '--normal-class', '1'],
   'are fewer than 9 neighbours': ['--images', '{}/faces', '--score=features', '--neighbours=9', '--num-normal=8'],
 }

@@ -225,6 +225,7 @@ def test_the_command_projects_images_of_a_split(loaded, tmp_path, capsys, monkey
     (['interpolate', '--workdir', 'x', '--between', 'nlerp'], "--between is 'nlerp'; expected slerp or lerp"),
     (['interpolate', 'arithmetic', '--workdir', 'x'], 'Arithmetic takes at least one --plus I,J,... of sample indices'),
     (['interpolate', 'arithmetic', '--workdir', 'x', '--plus', '1,b'], "'1,b' is no list of whole numbers such as"),
+    (['interpolate', '--workdir', 'x', '--plus', '1,4294967296'], "'1,4294967296' is no list of whole numbers such"),
     (['project', '--workdir', 'x', '--image', 'a.png', '--out', 'a.gif'], "Cannot write the pairs as '.gif'; --out is"),
   ],
 )

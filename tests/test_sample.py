@@ -46,6 +46,12 @@ def test_no_two_latents_are_the_same():
   np.testing.assert_array_equal(z[40:50], sample.draw_latents(LATENTS, num=10, seed=0, first=40))
 
 
+def test_the_last_index_of_32_bits_has_a_latent_of_its_own():
+  z = sample.draw_latents(LATENTS, num=2, seed=0, first=2**32 - 2)
+  np.testing.assert_array_equal(z[1:], sample.draw_latents(LATENTS, num=1, seed=0, first=2**32 - 1))
+  assert (z != sample.draw_latents(LATENTS, num=2, seed=0)).all()
+
+
 def test_samples_are_written_as_grid_folder_or_arrays(tmp_path, draw):
   examples = draw(num=5, seed=0)
   for name in ('grid.png', 'deep/folder', 'arrays.npz'):

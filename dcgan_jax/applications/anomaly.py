@@ -155,7 +155,7 @@ def feature_scores(
 
   References: Bergman, Cohen and Hoshen 2020, "Deep nearest neighbor anomaly detection", on another network's features.
   """
-  _check_neighbours(normal, k)
+  check_neighbours(normal, k)
   return neighbour_scores(linear_probe.in_batches(features, normal), linear_probe.in_batches(features, examples), k=k)
 
 
@@ -177,14 +177,15 @@ def neighbour_scores(normal: np.ndarray, features: np.ndarray, *, k: int = 5) ->
   """
   from sklearn.neighbors import NearestNeighbors
 
-  _check_neighbours(normal, k)
+  check_neighbours(normal, k)
   if not (np.isfinite(normal).all() and np.isfinite(features).all()):
     raise DataError('Some features are NaN or infinite; has the run diverged?')
   distances, indices = NearestNeighbors(n_neighbors=k, algorithm='brute').fit(normal).kneighbors(features)
   return distances.mean(axis=1), indices[:, 0]
 
 
-def _check_neighbours(normal, k) -> None:
+def check_neighbours(normal: np.ndarray, k: int) -> None:
+  """Raises DataError where there are fewer normal images or features, [N, ...], than neighbours."""
   if len(normal) < k:
     raise DataError(f'{len(normal)} normal images are fewer than {k} neighbours; take fewer, or more images')
 
@@ -224,10 +225,15 @@ def auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
   """
   from sklearn.metrics import roc_auc_score
 
+  check_kinds(anomalous)
+  return float(roc_auc_score(anomalous, scores))
+
+
+def check_kinds(anomalous: np.ndarray) -> None:
+  """Raises what `auroc` raises: a DataError where all images are normal, or none is."""
   if anomalous.all() or not anomalous.any():
     kind = 'an anomaly' if anomalous.all() else 'normal'
     raise DataError(f'Each of the {len(anomalous)} images is {kind}; an AUROC needs both, so take more images')
-  return float(roc_auc_score(anomalous, scores))
 
 
 def heat_maps(examples: np.ndarray, nearest: np.ndarray) -> np.ndarray:

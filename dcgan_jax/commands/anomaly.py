@@ -101,6 +101,8 @@ def _parse(argv: list[str]):
 
 def _labelled(restored, args):
   """Examples of --data, which of them are anomalies, and a title."""
+  from dcgan_jax.applications import anomaly as anomalies
+
   examples, labels = restored.examples(args.data, split=args.split, num=args.num, seed=args.seed)
   where = f'{args.data}, split {args.split!r}'
   if labels is None:
@@ -111,6 +113,7 @@ def _labelled(restored, args):
     raise DataError(
       f'None of the {len(labels)} examples of {where} is of class {args.normal_class}; they are of {known}'
     )
+  anomalies.check_kinds(anomalous)
   return examples, anomalous, (
     f'{where}: {counted((~anomalous).sum(), "example")} of class {args.normal_class} against {anomalous.sum()} others, '
     f'seed {args.seed}'
@@ -119,8 +122,12 @@ def _labelled(restored, args):
 
 def _normal(restored, args):
   """Training images of the run, of --class alone if that is given."""
+  from dcgan_jax.applications import anomaly as anomalies
+
   examples, labels = restored.examples(seed=args.seed, num=None if args.label is not None else args.num_normal)
-  return examples if args.label is None else examples[labels == args.label][: args.num_normal]
+  normal = examples if args.label is None else examples[labels == args.label][: args.num_normal]
+  anomalies.check_neighbours(normal, args.neighbours)
+  return normal
 
 
 def _print_scores(names, columns) -> None:

@@ -112,6 +112,6 @@ def _sheet(restored, args, between):
 
 def _indices(text: str) -> Sequence[int]:
   parts = text.split(',')
-  if not all(part.isdecimal() for part in parts):
+  if not all(part.isdecimal() and int(part) < 2**32 for part in parts):
     raise argparse.ArgumentTypeError(f'{text!r} is no list of whole numbers such as 3,17,20')
   return tuple(int(part) for part in parts)
