@@ -261,6 +261,18 @@ def test_npz_signals_keep_their_channels(tmp_path):
       'store np.moveaxis(images, 1, -1) if axis 1 holds 8 channels, or images[..., np.newaxis] if they are volumes or '
       'films of one channel',
     ),
+    (
+      (8, 16, 24),
+      24,
+      'store np.moveaxis(images, 1, -1) if axis 1 holds 8 channels, or images[..., np.newaxis] if they are volumes or '
+      'films of one channel',
+    ),
+    (
+      (5, 8, 16, 24),
+      24,
+      'store np.moveaxis(images, 1, -1) if axis 1 holds 5 channels, or images[..., np.newaxis] if they are volumes or '
+      'films of one channel',
+    ),
   ],
 )
 def test_npz_whose_channels_may_not_be_last_is_refused_until_they_are_named(tmp_path, shape, channels, advice):
@@ -272,7 +284,9 @@ def test_npz_whose_channels_may_not_be_last_is_refused_until_they_are_named(tmp_
   assert open_npz(tmp_path, channels, images=examples).shape == shape
 
 
-@pytest.mark.parametrize('shape', [(8, 8, 8, 1), (4, 8, 8, 3), (9, 9, 13), (64, 2), (12, 10, 3), (8, 8, 4)])
+@pytest.mark.parametrize(
+  'shape', [(8, 8, 8, 1), (4, 8, 8, 3), (9, 9, 13), (64, 2), (12, 10, 3), (8, 8, 4), (12, 10, 8)]
+)
 def test_npz_with_its_channels_last_keeps_them(tmp_path, shape):
   assert open_npz(tmp_path, images=noise(2, *shape)).shape == shape
 

@@ -109,7 +109,8 @@ def _check_axes(shape: tuple[int, ...], channels: int) -> None:
     advice = f'store np.moveaxis(images, {short[0]}, -1)'
   elif len(shape) == 3:
     advice = 'store images[..., np.newaxis] if they are grey images'
-  elif shape[-1] == shape[-2]:
+  elif shape[-1] == shape[-2] or (shape[-2] != shape[-3] and shape[-1] >= min(shape[1:-1])):
+    # The last two are a square, or neither are the two before the last, nor is the last the shortest.
     advice = (
       f'store np.moveaxis(images, 1, -1) if axis 1 holds {shape[1]} channels, '
       'or images[..., np.newaxis] if they are volumes or films of one channel'
