@@ -38,6 +38,8 @@ def reference():
     image_size=config_dict.placeholder(int),  # pixels; None: as the data are
     crop=config_dict.placeholder(int),  # central square cut out before resizing, pixels; None: the largest
     channels=3,  # 1 turns images grey; other data keep theirs
+    range=config_dict.placeholder(tuple),  # values of black and white in files of more than 8 bits; None: measured
+    ground='white',  # color behind transparent pixels of files, as CSS writes it
     flip=False,  # random left-right flips of real images; the paper uses none
     resident_megabytes=2000,  # a data set of up to this size lives on the device, a larger one is streamed
   )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 from ml_collections import ConfigDict
 
-from dcgan_jax import hooks, images, parallel, sample, step, stopping, train, workdir
+from dcgan_jax import build_data, classes, data_record, hooks, images, parallel, sample, step, stopping, train, workdir
 from dcgan_jax.build_data import build_feeder, build_source, images_per_step
 from dcgan_jax.build_evaluation import check_evaluation, open_evaluator, sample_labels
 from dcgan_jax.build_game import build_game, build_loss
@@ -57,13 +57,15 @@ def run_training(
   parallel.check_same_everywhere(json.dumps({**config.to_dict(), 'data': {**config.data, 'dir': None}}), 'configs')
   if max_rescues and jax.process_count() > 1:
     raise ConfigError('--rescues works in one process; leave it out where several train together')
-  source = build_source(config)
+  source, record = _open_data(config, directory)
   players = _players(config, source, rescues=0)
   share = config.batch_size // len(devices)
   check_memory(players['model'], source.shape, batch_size=share, memory=parallel.memory_of(jax.local_devices()[0]))
   evaluator = lambda: None
   if here and config.evaluation.every is not None:
-    evaluator = _prepare_evaluation(config, source.shape, players['model'].num_classes)
+    evaluator = _prepare_evaluation(
+      build_data.with_range(config, record['range']), source.shape, players['model'].num_classes
+    )
   with workdir.held(directory) if here else contextlib.nullcontext():
     if here:
       # Another process may have trained here since the command looked at the directory.
@@ -73,8 +75,9 @@ def run_training(
       try:
         players = _players(config, source, len(rescues))
         return _run(
-          config, directory, evaluator, rescues, source=source, devices=devices, go_on_unsaved=go_on_unsaved, **players
-        )
+          config, directory, evaluator, rescues, source=source, record=record, devices=devices,
+          go_on_unsaved=go_on_unsaved, **players,
+        )  # fmt: skip
       except DivergenceError as error:
         if len(rescues) >= max_rescues:
           raise
@@ -117,6 +120,28 @@ def _prepare_evaluation(config, shape, num_classes) -> Callable:
   return functools.cache(functools.partial(open_evaluator, config, real, **options))
 
 
+def _open_data(config, directory):
+  """The source of a run, and the record of it for run.json; says what has changed since the run was last started."""
+  # Without a checkpoint the run starts anew, whatever was there.
+  has_begun = any((directory / 'checkpoints').glob('[0-9]*'))
+  before = workdir.read_data(directory) if has_begun else {}
+  source = build_source(build_data.with_range(config, before.get('range')))
+  build_data.check_labels(config, source)
+  record = data_record.describe(source)
+  parallel.check_same_everywhere(json.dumps([len(source), record['range']]), 'data')
+  if has_begun and parallel.is_first_process() and (directory / 'run.json').exists():
+    trained_on = workdir.read_config(directory)['data']['source']
+    data_record.check_moved(before, record, old=trained_on, new=config.data.source)
+    data_record.check_fits(
+      before, record, old=workdir.read_description(directory), new=(tuple(source.shape), source.classes),
+      conditional=config.tricks.generator_labels != 'none', title=config.data.source,
+    )  # fmt: skip
+    line = data_record.change(before, record, config.data.source)
+    if line:
+      print(line, file=sys.stderr)
+  return source, record
+
+
 def _go_back(directory, rescues) -> int:
   """The step to go on from: the newest checkpoint's, or an older one's where that was of no help before."""
   with Checkpoints(directory / 'checkpoints', kept=sys.maxsize) as checkpoints:
@@ -137,7 +162,7 @@ def _players(config, source, rescues: int) -> dict:
   return {'model': model, 'game': build_game(config, model)}
 
 
-def _run(config, directory, evaluator, rescues, *, model, game, source, devices, go_on_unsaved) -> None:
+def _run(config, directory, evaluator, rescues, *, model, game, source, record, devices, go_on_unsaved) -> None:
   """Trains from the newest checkpoint, or from nothing, to the end."""
   here, logging = parallel.is_first_process(), config.logging
   options = {'kept': logging.checkpoints_kept, 'every': logging.checkpoint_every}
@@ -157,7 +182,7 @@ def _run(config, directory, evaluator, rescues, *, model, game, source, devices,
     first = int(state.step)
     lacks = parallel.any_process(here and first == config.steps and not was_whole())
     if here:
-      _announce(config, directory, source, first, devices, rescues, lacks=lacks)
+      _announce(config, directory, source, first, devices, rescues, record, lacks=lacks)
     with stopping.StopSignals() as signals:
       if first < config.steps or lacks:
         state = _train(
@@ -189,7 +214,7 @@ def _is_whole(config, directory, shape) -> bool:
   return measured and hooks.samples_path(directory / 'samples', steps, shape).exists()
 
 
-def _announce(config, directory, source, first, devices, rescues, *, lacks) -> None:
+def _announce(config, directory, source, first, devices, rescues, record, *, lacks) -> None:
   """Says what is about to happen, and writes down what the run is."""
   if first > config.steps or (first == config.steps and not lacks):
     beyond = f'at step {first}, beyond config.steps {config.steps}; give more than {first} to go on'
@@ -207,18 +232,23 @@ def _announce(config, directory, source, first, devices, rescues, *, lacks) -> N
   start = workdir.start(first, f'{len(devices)} {devices[0].platform} ({kinds})', described['versions'])
   starts = [*workdir.starts(directory), start]
   workdir.write(directory, 'config.json', config.to_dict())
-  workdir.write(directory, 'run.json', {**described, 'starts': starts})
+  workdir.write(directory, 'run.json', {**described, 'starts': starts, 'data': record})
   print(
     f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
     f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
     f'batches of {config.batch_size} on {len(devices)} {devices[0].platform} device{"s" * (len(devices) > 1)}'
   )
+  if record['classes'] and config.tricks.generator_labels != 'none':
+    print(f'Classes: {classes.show(record["classes"])}')
 
 
 def _train(
   config, directory, state, signals, evaluator, *, model, game, source, checkpoints, devices, go_on_unsaved
 ) -> GANState:
   feeder = build_feeder(config, source, share=parallel.share_of_batch(images_per_step(config)))
+  build_data.check_labels(config, source, feeder.data.get('labels'))
+  if parallel.is_first_process():
+    build_data.warn_of_contents(config, source, feeder)
   compiled = parallel.compile_update(
     functools.partial(step.train_step, game=game), feeder.gather, steps_per_call=config.steps_per_call, devices=devices
   )
@@ -263,10 +293,11 @@ def _record(
   hooks.drop_samples(directory / 'samples', step)
   events = Events(directory, step=step, measured=[line['step'] for line in cut(directory / 'metrics.jsonl', step)])
   progress = hooks.Progress(step=step, steps=config.steps, batch_size=images_per_step(config))
+  columns = sample.columns(model.num_classes, config.logging.num_samples, shape)
   watchers = (progress, hooks.Scalars(directory, every=config.logging.scalars_every, step=step, events=events))
   actions = [
     hooks.save_checkpoint(checkpoints, finite_check),
-    hooks.save_samples(directory / 'samples', draw, shape, columns=model.num_classes, origin=origin),
+    hooks.save_samples(directory / 'samples', draw, shape, columns=columns, origin=origin),
   ]
   if evaluator is not None:
     num = config.evaluation.num

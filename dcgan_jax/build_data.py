@@ -4,18 +4,21 @@ import collections
 import concurrent.futures
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import sample, unknown_names
-from dcgan_jax.data import arrays, digits, folder, resident, streamed, tfds
+from dcgan_jax import classes, sample, unknown_names
+from dcgan_jax.data import arrays, contents, digits, folder, resident, streamed, tfds
 from dcgan_jax.data.order import permutation, read_many
-from dcgan_jax.errors import ConfigError, DataError, counted
+from dcgan_jax.errors import ConfigError, DataError, counted, printable
 from dcgan_jax.metrics import evaluate
 
+# Examples that are looked at before training: files take a while, what is in memory is there.
+_LOOKED_AT = {True: 1000, False: 16}
 _THREADS = 16  # Threads that read examples: waiting on files takes no core.
 _READ_BATCH, _READ_PART = 512, 32  # Examples read together, and by one thread.
 
@@ -29,10 +32,18 @@ def _part(data: ConfigDict, open_split: Any, *arguments: Any, **options: Any) ->
 
 SOURCES = {
   'digits': lambda path, data: _part(data, digits.open_digits),
-  'folder': lambda path, data: _part(data, folder.open_folder, path, channels=data.channels),
+  'folder': lambda path, data: _part(
+    data, folder.open_folder, path, channels=data.channels, ground=data.ground, value_range=data.range
+  ),
   'npz': lambda path, data: _part(data, arrays.open_npz, path, channels=data.channels),
   'tfds': lambda path, data: tfds.open_tfds(
-    path, split=data.split, image_size=data.image_size, crop=data.crop, data_dir=data.dir, channels=data.channels
+    path,
+    split=data.split,
+    image_size=data.image_size,
+    crop=data.crop,
+    data_dir=data.dir,
+    channels=data.channels,
+    ground=data.ground,
   ),
 }
 
@@ -68,22 +79,74 @@ def images_per_step(config: ConfigDict) -> int:
 
 def build_feeder(config: ConfigDict, source: Any, *, share: slice = slice(None)) -> Any:
   """Keeps a small data set on the device and streams a large one; the batches are the same, of each only `share`."""
-  megabytes = len(source) * math.prod(source.shape) / 1e6
   options = {'seed': config.seed, 'batch_size': images_per_step(config), 'share': share}
-  if megabytes <= config.data.resident_megabytes:
+  if resident_bytes(config, source):
     return resident.ResidentFeeder(source, **options)
   return streamed.StreamedFeeder(source, **options)
 
 
-def crop_of(config: ConfigDict) -> int | None:
-  """Side in pixels of the central square that is cut out of images before they are resized; None: the largest."""
-  return config.data.crop
+def resident_bytes(config: ConfigDict, source: Any) -> int:
+  """Bytes of a data set that is kept on the device; 0 of one that is streamed."""
+  number = len(source) * math.prod(source.shape)
+  return number if number <= config.data.resident_megabytes * 1e6 else 0
+
+
+def file_options(config: ConfigDict) -> dict[str, Any]:
+  """How image files are read, as `images.read` takes it: what is cut out, and what is black, white and behind."""
+  return {'crop': config.data.crop, 'ground': config.data.ground, 'value_range': config.data.range}
+
+
+def with_range(config: ConfigDict, value_range: tuple[float, float] | None) -> ConfigDict:
+  """A copy of a config that reads images of more than 8 bits by a measured range, unless it sets one itself."""
+  config = config.copy_and_resolve_references()
+  if value_range is not None and config.data.range is None:
+    config.data.range = tuple(value_range)
+  return config
+
+
+def check_labels(config: ConfigDict, source: Any, labels: Any = None) -> None:
+  """Refuses data from which the networks of a conditional run could not learn every class.
+
+  Args:
+    config: of the run.
+    source: its data.
+    labels: of all examples; None takes those that the source knows without reading examples, if it does.
+
+  Raises:
+    DataError: no labels, one class alone, or classes without an example.
+  """
+  if config.tricks.generator_labels == 'none':
+    return
+  if source.classes is None and getattr(source, 'unlabelled', ''):
+    raise DataError(f'{config.data.source} has no labels: {source.unlabelled}')
+  if source.classes == 1:
+    (name,) = getattr(source, 'class_names', None) or ('0',)
+    raise DataError(
+      f"{config.data.source} has one class alone, '{printable(name)}', so labels say nothing; take data of several, "
+      "or set config.tricks.generator_labels and config.tricks.discriminator_labels to 'none'"
+    )
+  labels = getattr(source, 'labels', None) if labels is None else labels
+  if source.classes is not None and labels is not None:
+    classes.check_used(labels, source.classes, getattr(source, 'class_names', None))
+
+
+def warn_of_contents(config: ConfigDict, source: Any, feeder: Any) -> None:
+  """Says on stderr what makes a sample of the examples look as if they were read wrongly."""
+  number = min(_LOOKED_AT[isinstance(feeder, resident.ResidentFeeder)], len(source))
+  rows = np.linspace(0, len(source) - 1, number).astype(int)
+  examples = feeder.data['images'][rows] if feeder.data else _read(source, rows.tolist())[0]
+  fault = contents.fault(examples, robust=getattr(source, 'value_range', None) is not None)
+  if fault:
+    print(f'WARNING: {config.data.source}: {fault}', file=sys.stderr)
 
 
 def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:
-  """The config with another directory of TensorFlow Datasets, if one is given."""
+  """The config with another directory of TensorFlow Datasets, or path of its folder or .npz, if one is given."""
   if data_dir is not None:
     config.data.dir = data_dir
+    kind, _, _ = config.data.source.partition(':')
+    if kind in ('folder', 'npz'):
+      config.data.source = f'{kind}:{data_dir}'
   return config
 
 
@@ -189,7 +252,7 @@ def open_labelled(
     raise DataError(f'{title} has no labels; expected a labelled data set, such as tfds:cifar10')
   if num is not None and num > len(source):
     raise DataError(f'{title} holds {counted(len(source), "example")}, fewer than the {num:,} asked for')
-  return functools.partial(_read, source, num, seed)
+  return functools.partial(_read, source, _rows(source, num, seed))
 
 
 def read_examples(
@@ -198,7 +261,7 @@ def read_examples(
   """Examples for the networks of a config, uint8 [N, *shape], and their labels, int32 [N], if they have any; `num` of
   them, or all where there are fewer."""
   source, _ = _open_for(config, name, split, shape)
-  examples, labels = _read(source, None if num is None else min(num, len(source)), seed)
+  examples, labels = _read(source, _rows(source, None if num is None else min(num, len(source)), seed))
   return examples, None if source.classes is None else labels
 
 
@@ -214,8 +277,12 @@ def _open_for(config: ConfigDict, name: str | None, split: str | None, shape: tu
   return source, title
 
 
-def _read(source: Any, num: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-  rows = range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
+def _rows(source: Any, num: int | None, seed: int) -> Iterable[int]:
+  """All examples in order, or `num` of them, drawn without repetition."""
+  return range(len(source)) if num is None else np.random.default_rng(seed).permutation(len(source))[:num].tolist()
+
+
+def _read(source: Any, rows: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
     pairs = list(pool.map(source.__getitem__, rows))
   return np.stack([example for example, _ in pairs]), np.array([label or 0 for _, label in pairs], np.int32)

@@ -53,7 +53,7 @@ def write(
   write_format = look_up(_FORMATS, format, 'format')
   check_directory(directory)
   config, described = _public(run.config.to_dict()), workdir.describe_run(run.shape, run.num_classes, [])
-  described['step'] = run.step
+  described |= {'step': run.step, 'data': {'classes': run.class_names}}
   if (run.directory / 'run.json').exists():
     said = workdir.read(run.directory, 'run.json')
     imported, license = imported or said.get('imported'), license or said.get('license')
@@ -69,9 +69,9 @@ def write(
   for name, report in evaluations.items():
     (directory / 'evaluations').mkdir(exist_ok=True)
     workdir.write(directory / 'evaluations', name, report)
-  is_image = sample.is_image(run.shape)
+  is_image = sample.is_picture(run.shape)
   if is_image:
-    grid = images.grid(run.sample(64, seed=0), columns=run.num_classes)
+    grid = images.grid(run.sample(64, seed=0), columns=sample.columns(run.num_classes, 64, run.shape))
     images.save_png(directory / 'samples.png', grid, origin=run.origin(seed=0))
   players = [player for player, variables in run.variables.items() if variables is not None]
   card = model_card.write(

@@ -28,6 +28,10 @@ class Parser(argparse.ArgumentParser):
     self.add_argument('--workdir', type=pathlib.Path, required=True, help='the run')
     self.add_argument('--step', type=whole_number(0), help='of the checkpoint; default: the newest')
 
+  def add_class(self, help: str) -> None:
+    """Adds the flag that says which class of a run with labels, by name or number; `Run.label` finds it."""
+    self.add_argument('--class', dest='label', metavar='CLASS', help=f'{help}, by name or number')
+
   def parse_known_args(self, args: Sequence[str] | None = None, namespace=None):  # pyright: ignore
     """As argparse does; refuses addresses such as gs://bucket/run, which pathlib would turn into a local folder."""
     flag, self._given = '', list(args or ())

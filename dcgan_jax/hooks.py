@@ -189,7 +189,7 @@ def save_samples(
 
 def samples_path(directory: pathlib.Path, step: int, shape: tuple[int, ...]) -> pathlib.Path:
   """Where the samples of a step are."""
-  return directory / f'{step:08d}.{"png" if sample.is_image(shape) else "npz"}'
+  return directory / f'{step:08d}.{"png" if sample.is_picture(shape) else "npz"}'
 
 
 def drop_samples(directory: pathlib.Path, step: int) -> None:

@@ -1,24 +1,29 @@
-"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, WebP, MP4, and their origin. The only importer of Pillow."""
+"""Pixels: uint8 <-> [-1, 1], read, fit, grid, PNG, GIF, WebP, and their origin. The only importer of Pillow."""
 
 import collections
-import contextlib
 import functools
 import io
 import math
 import pathlib
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageColor, ImageOps, PngImagePlugin
 
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.pixel_budget import PixelBudget
 
 SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 # Decoders of formats nobody asked for are where Pillow's security holes have been.
 _FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
+# The suffixes of formats whose pixels may have more.
+DEEP_SUFFIXES = ('.pgm', '.png', '.ppm', '.tif', '.tiff')
+_SET_RANGE = (
+  'save it with 8 bits, or train with config.data.range set to the values of black and white, such as (0, 4095)'
+)
+# Decoding takes up to 12 bytes a pixel, so all threads together take about 2 GB at most.
+_budget = PixelBudget(2 * 89_478_485)
 _MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
 # IPTC's terms for what a trained model has made, and for what it has made beside or in real images.
 _SYNTHETIC = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
@@ -77,43 +82,126 @@ def warn_once(line: str) -> None:
   print(line, file=sys.stderr)
 
 
-def read(file: pathlib.Path | bytes, *, channels: int = 3) -> np.ndarray:
+def read(
+  file: pathlib.Path | bytes,
+  *,
+  channels: int = 3,
+  size: int | tuple[int, int] | None = None,
+  crop: int | None = None,
+  ground: str = 'white',
+  value_range: tuple[float, float] | None = None,
+) -> np.ndarray:
   """Decodes an image file.
 
   Args:
     file: a path, or the bytes of an encoded image. Of an animation the first frame is read.
-    channels: 1 for grey, 3 for RGB; other colour modes are converted, transparency is laid on white. 4 for RGB and
+    channels: 1 for grey, 3 for RGB; other colour modes are converted, transparency is laid on the ground. 4 for RGB and
       opacity.
+    size: side, or height and width, that the image is cut and resized to, as `fit` does; None leaves it as it is.
+    crop: as of `fit`.
+    ground: color behind transparent pixels, a name of CSS or #rrggbb.
+    value_range: values of black and white in images of more than 8 bits a channel, or of floats; those of 8 bits stay
+      as they are. None refuses such images.
 
   Returns:
     uint8 [H, W, channels], turned upright as the file's EXIF orientation says.
 
   Raises:
-    DataError: not an image of a known format, truncated, or larger than Pillow's bomb limit.
+    DataError: not an image of a known format, truncated, larger than Pillow's bomb limit, or of more than 8 bits and no
+      value_range.
   """
-  stream = io.BytesIO(file) if isinstance(file, bytes) else file
   try:
-    if isinstance(file, pathlib.Path) and file.exists() and not file.is_file():
-      raise ValueError('it is no regular file')  # Reading a pipe would wait without end.
-    with Image.open(stream, formats=_FORMATS) as image:
-      # Pillow itself lets twice as many pass, with a warning.
-      if math.prod(image.size) > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f'{image.width} x {image.height} pixels could be a decompression bomb')
+    with _open(file) as image, _budget.holding(math.prod(image.size)):
       image.load()
       image = ImageOps.exif_transpose(image)
-      if image.mode == 'F':
-        raise ValueError('its pixels are floats, whose range is unknown')
-      if image.mode.startswith('I'):
-        # Pillow clips 16-bit values at 255 when it converts them; keep the high byte instead.
-        image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+      if _has_levels(image):
+        image = Image.fromarray(_to_8_bits(np.asarray(image), value_range))
       if channels != 4 and image.has_transparency_data:
         image = image.convert('RGBA')
-        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-      array = np.asarray(image.convert(_MODES[channels]))
+        image = Image.alpha_composite(Image.new('RGBA', image.size, ground_color(ground)), image)
+      array = np.asarray(image.convert(_MODES[channels])).reshape(image.height, image.width, channels)
+      return array if size is None else fit(array, size, crop=crop)
   except Exception as error:  # Decoders raise what they like at damaged bytes.
-    where = 'these bytes' if isinstance(file, bytes) else f'{file}'
-    raise DataError(f'Cannot read {where} as an image ({" ".join(str(error).split())}).') from error
-  return array.reshape(*array.shape[:2], channels)
+    raise _unreadable(file, error) from error
+
+
+def _open(file: pathlib.Path | bytes) -> Image.Image:
+  """Opens an image, whose pixels are not read yet."""
+  if isinstance(file, pathlib.Path) and file.exists() and not file.is_file():
+    raise ValueError('it is no regular file')  # Reading a pipe would wait without end.
+  image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_FORMATS)
+  # Pillow itself lets twice as many pass, with a warning.
+  if math.prod(image.size) > Image.MAX_IMAGE_PIXELS:
+    image.close()
+    raise ValueError(f'{image.width} x {image.height} pixels could be a decompression bomb')
+  return image
+
+
+def _unreadable(file: pathlib.Path | bytes, error: Exception) -> DataError:
+  where = 'these bytes' if isinstance(file, bytes) else f'{file}'
+  return DataError(f'Cannot read {where} as an image ({" ".join(str(error).split())}).')
+
+
+def _has_levels(image: Image.Image) -> bool:
+  """Whether the pixels are floats, or integers of more than 8 bits, which Pillow would clip at 255."""
+  return image.mode == 'F' or image.mode.startswith('I')
+
+
+def _to_8_bits(values: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
+  """Scales values so that the range becomes 0 to 255; values outside are clipped."""
+  if value_range is None:
+    bits = 'floats' if np.issubdtype(values.dtype, np.floating) else 'of more than 8 bits'
+    raise ValueError(f'its pixels are {bits}, {values.min():g} to {values.max():g}; {_SET_RANGE}')
+  if not np.isfinite(values).all():
+    raise ValueError('some of its pixels are no finite numbers')
+  low, high = value_range
+  if low >= high:
+    raise ValueError(f'all of its pixels are {low:g}')
+  return np.round((values.astype(np.float64) - low).clip(0, high - low) * (255 / (high - low))).astype(np.uint8)
+
+
+def is_deep(file: pathlib.Path) -> bool:
+  """Whether an image is one of integers of more than 8 bits, by its header; False where it cannot be read.
+
+  Raises:
+    DataError: it is one of floats, whose range says little of what they measure.
+  """
+  try:
+    with _open(file) as image:
+      mode = image.mode
+  except Exception:  # Whoever reads it says what is wrong with it.
+    return False
+  if mode == 'F':
+    raise _unreadable(file, ValueError(f'its pixels are floats; {_SET_RANGE}'))
+  return mode.startswith('I')
+
+
+def range_of(file: pathlib.Path) -> tuple[float, float] | None:
+  """The lowest and the highest value of an image of more than 8 bits; None of any other, and where it is unreadable.
+
+  Raises:
+    DataError: as `is_deep` does.
+  """
+  if not is_deep(file):
+    return None
+  try:
+    with _open(file) as image, _budget.holding(math.prod(image.size)):
+      values = np.asarray(image)
+      return float(values.min()), float(values.max())
+  except Exception:
+    return None
+
+
+def ground_color(name: str) -> tuple[int, int, int]:
+  """The RGB values of a color behind transparent pixels.
+
+  Raises:
+    ConfigError: no name of a color.
+  """
+  try:
+    return ImageColor.getrgb(name)[:3]
+  except ValueError as error:
+    raise ConfigError(f"config.data.ground is '{name}'; expected a color such as white, black or '#808080'") from error
 
 
 def to_grey(examples: np.ndarray) -> np.ndarray:
@@ -122,27 +210,41 @@ def to_grey(examples: np.ndarray) -> np.ndarray:
   return np.asarray(grey).reshape(*examples.shape[:-1], 1)
 
 
-def fit(image: np.ndarray, size: int, *, crop: int | None = None) -> np.ndarray:
-  """Cuts the central square out of an image and resizes it.
+def fit(image: np.ndarray, size: int | tuple[int, int], *, crop: int | None = None) -> np.ndarray:
+  """Cuts the central part of the wanted proportions out of an image and resizes it.
 
   Args:
     image: uint8 [H, W, C], C 1 or 3.
-    size: side of the result in pixels.
-    crop: side of the central square in pixels (108 is customary for CelebA); None takes the largest.
+    size: side of the result in pixels, or its height and width.
+    crop: side of the central square in pixels (108 is customary for CelebA); None takes the largest part.
 
   Returns:
-    uint8 [size, size, C], by Pillow's antialiased bicubic filter; the image itself where nothing changes.
+    uint8 [height, width, C], by Pillow's antialiased bicubic filter; the image itself where nothing changes.
   """
   height, width, channels = image.shape
-  side = min(height, width, crop or max(height, width))
-  top, left = (height - side) // 2, (width - side) // 2
-  square = image[top : top + side, left : left + side]
-  if side == size:
-    return square
-  resized = Image.fromarray(square.squeeze(-1) if channels == 1 else square).resize(
-    (size, size), Image.Resampling.BICUBIC
+  rows, columns = (size, size) if isinstance(size, int) else size
+  top, left, tall, wide = central_part(height, width, (rows, columns), crop=crop)
+  part = image[top : top + tall, left : left + wide]
+  if (tall, wide) == (rows, columns):
+    return part
+  resized = Image.fromarray(part.squeeze(-1) if channels == 1 else part).resize(
+    (columns, rows), Image.Resampling.BICUBIC
   )
-  return np.asarray(resized).reshape(size, size, channels)
+  return np.asarray(resized).reshape(rows, columns, channels)
+
+
+def central_part(
+  height: int, width: int, size: tuple[int, int], *, crop: int | None = None
+) -> tuple[int, int, int, int]:
+  """Top, left, height and width of what `fit` cuts out of an image for a size: the largest part of its proportions."""
+  rows, columns = size
+  if rows == columns:
+    tall = wide = min(height, width, crop or max(height, width))
+  elif height * columns <= width * rows:
+    tall, wide = height, max(1, round(height * columns / rows))
+  else:
+    tall, wide = max(1, round(width * rows / columns)), width
+  return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
 def grid(examples: np.ndarray, *, columns: int | None = None, gap: int = 2) -> np.ndarray:
@@ -201,7 +303,7 @@ def save_png(path: pathlib.Path, image: np.ndarray, *, origin: Mapping[str, str]
 
   Args:
     path: of the file.
-    image: uint8 [H, W, C], C 1 or 3.
+    image: uint8 [H, W, C], C 1, 3 or 4.
     origin: as `origin` makes it, a text chunk for each keyword; None writes none.
   """
   chunks = PngImagePlugin.PngInfo()
@@ -236,54 +338,6 @@ def save_gif(
   comment = {'comment': origin['Description'].encode()} if origin else {}
   part = path.with_name(f'.{path.name}.part')
   first.save(part, 'GIF', save_all=True, append_images=others, duration=durations, loop=0, **comment)
-  part.replace(path)
-
-
-def find_ffmpeg() -> str:
-  """Path of the program ffmpeg: that of imageio-ffmpeg (the extra `video`) where it is installed, else that of PATH.
-
-  Raises:
-    ConfigError: there is neither.
-  """
-  with contextlib.suppress(ImportError, RuntimeError):  # RuntimeError: a wheel without a program for this platform.
-    import imageio_ffmpeg  # pyright: ignore
-
-    return imageio_ffmpeg.get_ffmpeg_exe()
-  found = shutil.which('ffmpeg')
-  if found is None:
-    raise ConfigError(
-      "An .mp4 is written by ffmpeg, which is not installed; pip install 'dcgan-jax[video]', or write a .gif"
-    )
-  return found
-
-
-def save_mp4(
-  path: pathlib.Path, frames: Sequence[np.ndarray], *, milliseconds: int, origin: Mapping[str, str] | None = None
-) -> None:
-  """Writes uint8 frames [H, W, C] of one size as an H.264 video, by the program that `find_ffmpeg` finds.
-
-  Args:
-    path: of the file.
-    frames: uint8 [H, W, C] each.
-    milliseconds: that each is shown.
-    origin: as `origin` makes it, whose Description becomes a comment; None writes none.
-
-  Raises:
-    ConfigError: there is no ffmpeg, or it fails.
-  """
-  ffmpeg = find_ffmpeg()
-  height, width, channels = frames[0].shape
-  part = path.with_name(f'.{path.stem}.part.mp4')
-  size, rate = f'{width}x{height}', f'{1000 / milliseconds:g}'
-  source = ['-f', 'rawvideo', '-pix_fmt', 'gray' if channels == 1 else 'rgb24', '-s', size, '-r', rate, '-i', '-']
-  comment = ['-metadata', f'comment={origin["Description"]}'] if origin else []
-  # H.264 in the form that every player shows takes even sizes.
-  target = ['-vf', 'pad=ceil(iw/2)*2:ceil(ih/2)*2', '-pix_fmt', 'yuv420p', *comment, str(part)]
-  raw = b''.join(np.ascontiguousarray(frame).tobytes() for frame in frames)
-  done = subprocess.run([ffmpeg, '-v', 'error', '-y', *source, *target], input=raw, capture_output=True)
-  if done.returncode:
-    part.unlink(missing_ok=True)
-    raise ConfigError(f'ffmpeg cannot write {path} ({" ".join(done.stderr.decode().split())}); try a .gif')
   part.replace(path)
 
 

@@ -220,7 +220,7 @@ def _summary(lines: list[dict]) -> list[tuple[str, float, float, float, float]]:
 def _timeline(directory: pathlib.Path, shape: tuple[int, ...] | None) -> dict[str, Any]:
   """Files that are kept of samples, whether they are pictures, and those of them that are shown."""
   kept = sorted(path for path in directory.glob('*') if re.fullmatch(r'\d+\.(png|npz)', path.name))
-  is_image, frames = not shape or sample.is_image(shape), []
+  is_image, frames = not shape or sample.is_picture(shape), []
   for path in _thin([path for path in kept if path.suffix == '.png' and is_image]):
     try:
       frames.append(Frame(f'{int(path.stem):,}', images.read(path, channels=shape[-1] if shape else 3)))

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from dcgan_jax import build, build_data, build_model, evaluation, export, images, latents, run_paths, sample, workdir
 from dcgan_jax.checkpoint import Checkpoints
+from dcgan_jax.classes import find_class
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.models import pooling
 from dcgan_jax.parallel import check_platform
@@ -30,6 +31,7 @@ class Run:
     shape: of an example, (*spatial, C).
     crop: side in pixels of the central square that was cut out of the training images; None: the largest.
     num_classes: of the labels that the networks take; None of an unconditional run.
+    class_names: their names in the order of the labels; None where the data have none.
     state: everything that was saved; an ExportedState of an export.
     variables: {'generator': of the averaged generator, 'discriminator': None where a generator was imported alone}.
     latent_size: Z.
@@ -43,13 +45,16 @@ class Run:
     state: GANState | ExportedState,
     shape: tuple[int, ...],
     directory: pathlib.Path = pathlib.Path('run'),
+    class_names: Sequence[str] | None = None,
   ):
     self.config = config
     self.directory = directory
     self.step = int(state.step)
     self.shape = shape
-    self.crop = build_data.crop_of(config)
+    self._file_options = build_data.file_options(config)
+    self.crop = self._file_options['crop']
     self.num_classes = model.num_classes
+    self.class_names = class_names if self.num_classes is not None else None
     self.state = state
     self._model = model
     self.variables = {'discriminator': None} | state.variables
@@ -59,7 +64,7 @@ class Run:
     self._judge = jax.jit(functools.partial(_judge, model.discriminator))
 
   def sample(
-    self, num: int, *, seed: int = 0, label: int | None = None, batch_size: int = 64, live: bool = False,
+    self, num: int, *, seed: int = 0, label: int | str | None = None, batch_size: int = 64, live: bool = False,
     labels: np.ndarray | None = None,
   ) -> np.ndarray:  # fmt: skip
     """Draws uint8 [num, *shape]; sample i is a function of (seed, i), and the label, alone.
@@ -67,7 +72,7 @@ class Run:
     Args:
       num: how many.
       seed: of the draw.
-      label: of all samples of a run with labels; None is each class in turn, i mod num_classes.
+      label: number or name of the class of all samples; None is each class in turn, i mod num_classes.
       batch_size: examples at a time; changes the result by rounding alone.
       live: from the generator as the last update left it, and not from the averaged one.
       labels: one for each sample, int32 [num], in place of `label`.
@@ -78,6 +83,7 @@ class Run:
     """
     if num < 1:
       raise ConfigError(f'num is {num}; expected 1 sample or more, so give a larger number')
+    label = self.label(label)
     variables = self.variables_of(live=live)
     labels = self.labels(num, label) if labels is None else labels
     labels_of = sample.no_labels if labels is None else functools.partial(sample.given, labels=labels)
@@ -95,19 +101,26 @@ class Run:
     """The z of samples first .. first + num - 1 of `sample`, float32 [num, Z]."""
     return sample.draw_latents(self._model.latents, num=num, seed=seed, first=first)
 
-  def labels(self, num: int, label: int | None = None) -> np.ndarray | None:
-    """Labels of `num` samples: all `label`, or each class in turn, int32 [num]; None of an unconditional run.
+  def label(self, wanted: int | str | None) -> int | None:
+    """The number of a class that is given by its number or name; of None it is None.
 
     Raises:
       ConfigError: a label where there are none, or one that does not exist.
     """
-    if label is None:
-      return self._model.labels(np.arange(num))
+    if wanted is None:
+      return None
     if self.num_classes is None:
-      raise ConfigError(f'This run was trained without labels, so it has no class {label} to draw from')
-    if not 0 <= label < self.num_classes:
-      raise ConfigError(f'No class {label}; this run has the classes 0 to {self.num_classes - 1}')
-    return sample.one_class(np.arange(num), label=label)
+      raise ConfigError(f'This run was trained without labels, so it has no class {wanted} to draw from')
+    return find_class(wanted, self.num_classes, self.class_names)
+
+  def labels(self, num: int, label: int | str | None = None) -> np.ndarray | None:
+    """Labels of `num` samples: all `label`, or each class in turn, int32 [num]; None of an unconditional run.
+
+    Raises:
+      ConfigError: as `label` does.
+    """
+    label = self.label(label)
+    return self._model.labels(np.arange(num)) if label is None else sample.one_class(np.arange(num), label=label)
 
   def generator(self, variables: dict, z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
     """G as a pure function to differentiate: variables['generator'], z [B, Z] -> examples in [-1, 1], [B, *shape]."""
@@ -131,15 +144,14 @@ class Run:
     Raises:
       DataError: no image, or the run's examples are none.
     """
-    height, width, channels = self.shape if sample.is_image(self.shape) else (0, 1, 0)
-    if height != width:
-      raise DataError(f'Examples of this run have the shape {self.shape}; image files are fitted to squares alone')
-    decoded = (images.read(pathlib.Path(path), channels=channels) for path in paths)
-    return np.stack([images.fit(image, height, crop=self.crop) for image in decoded])
+    if not sample.is_image(self.shape):
+      raise DataError(f'Examples of this run have the shape {self.shape}; image files are read for images alone')
+    options = {'channels': self.shape[-1], 'size': self.shape[:2]} | self._file_options
+    return np.stack([images.read(pathlib.Path(path), **options) for path in paths])
 
   def project(
     self, targets: Any, *, restarts: int = 8, steps: int = 300, learning_rate: float = 0.1, seed: int = 0,
-    label: int | None = None,
+    label: int | str | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The z whose image is nearest to each target: the best of several searches, which run side by side.
 
@@ -296,7 +308,7 @@ class Run:
     """The same networks before their first update, by another key than the run's: the baseline of a probe."""
     # Training starts from key(seed) itself.
     key = jax.random.fold_in(jax.random.key(seed), 2)
-    return Run(self.config, self._model, jax.jit(self._model.create)(key), self.shape, self.directory)
+    return Run(self.config, self._model, jax.jit(self._model.create)(key), self.shape, self.directory, self.class_names)
 
   def labelled(
     self, source: str | None = None, *, split: str | None = None, num: int | None = None, seed: int = 0
@@ -345,7 +357,7 @@ def load(
       package brings ('digits') or, with huggingface_hub installed, of one on the Hugging Face Hub: user/model or
       user/model@revision.
     step: of the checkpoint; None is the newest.
-    data_dir: of TensorFlow Datasets, where it is another than when training.
+    data_dir: of TensorFlow Datasets, or path of the folder or .npz of the data, where it is another than when training.
     revision: branch, tag or commit of an export on the Hub (default: that of its name, else its main branch).
 
   Raises:
@@ -354,11 +366,12 @@ def load(
   """
   run_paths.check_step(step)
   directory = run_paths.find(directory, revision=revision)
-  config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir).lock()
+  config = build_data.with_data_dir(ConfigDict(workdir.read_config(directory)), data_dir)
   validate(config.to_dict())
-  shape, classes = workdir.read_description(directory)
+  (shape, num_classes), data = workdir.read_description(directory), workdir.read_data(directory)
+  config = build_data.with_range(config, data.get('range')).lock()
   check_platform()
-  model = build_model.build_model(config, shape, classes)
+  model = build_model.build_model(config, shape, num_classes)
   abstract = jax.eval_shape(model.create, jax.random.key(0))
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   if (directory / export.WEIGHTS).exists():
@@ -366,7 +379,7 @@ def load(
   else:
     checkpoints = Checkpoints(directory / 'checkpoints', read_only=True)
     state = checkpoints.restore(abstract, sharding=sharding, step=step)
-  return Run(config, model, state, shape, directory)
+  return Run(config, model, state, shape, directory, data.get('classes'))
 
 
 def _check_discriminator(variables: Any) -> None:

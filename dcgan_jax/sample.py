@@ -1,5 +1,6 @@
 """Images from a trained generator: a function of (seed, index), whatever the batch size."""
 
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -9,6 +10,9 @@ from flax import linen as nn
 
 from dcgan_jax import images
 from dcgan_jax.errors import ConfigError, counted
+
+# Pixels of the side of a grid; a GIF takes 65,535 with what lies between images, and viewers less.
+_LONGEST_SIDE = 16_384
 
 
 def compile_generate(generator: nn.Module) -> Callable:
@@ -100,8 +104,30 @@ def draw(
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-  """Whether an example of this shape can be shown: [H, W, 1 or 3]."""
+  """Whether an example of this shape is a grey or an RGB image: [H, W, 1 or 3]."""
   return len(shape) == 3 and shape[-1] in (1, 3)
+
+
+def is_picture(shape: tuple[int, ...]) -> bool:
+  """Whether an example of this shape can be drawn: [H, W, 1, 3 or 4], where 4 is RGB and opacity."""
+  return len(shape) == 3 and shape[-1] in (1, 3, 4)
+
+
+def columns(num_classes: int | None, num: int, shape: tuple[int, ...]) -> int | None:
+  """Columns of a grid of samples whose classes come in turn: one for each class where these and the rows fit.
+
+  Args:
+    num_classes: None of an unconditional generator.
+    num: of samples.
+    shape: of an example.
+
+  Returns:
+    None for a grid as square as it can be.
+  """
+  if num_classes is None or num_classes > num or not is_picture(shape):
+    return None
+  sides = shape[0] * math.ceil(num / num_classes), shape[1] * num_classes
+  return num_classes if max(sides) <= _LONGEST_SIDE else None
 
 
 def check_destination(path: pathlib.Path, shape: tuple[int, ...], *, num: int) -> None:
@@ -114,7 +140,7 @@ def check_destination(path: pathlib.Path, shape: tuple[int, ...], *, num: int) -
   """
   if path.suffix not in ('.png', '.npz', ''):
     raise ConfigError(f"Cannot write samples as '{path.suffix}'; --out is a .png (grid), an .npz or a folder of PNGs")
-  if path.suffix != '.npz' and not is_image(shape):
+  if path.suffix != '.npz' and not is_picture(shape):
     raise ConfigError(f'Examples of shape {shape} are no images; write them to an .npz')
   if path.suffix or not path.is_dir():
     return

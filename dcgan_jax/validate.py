@@ -58,6 +58,14 @@ PLAYERS = Rule(
   "a tuple of 'generator' and 'discriminator', or () for none",
   lambda v: isinstance(v, (tuple, list)) and set(v) <= {'generator', 'discriminator'},
 )
+RANGE = Rule(
+  'two numbers, the values of black and of white, such as (0, 4095)',
+  lambda v: isinstance(v, (tuple, list)) and len(v) == 2 and all(map(_is_number, v)) and v[0] < v[1],
+)
+SIDE = Rule(
+  'a whole number from 1, the side of squares, which is all that files are fitted to (H x W: an .npz without it)',
+  COUNT.holds,
+)
 PROBABILITY = Rule('a number from 0 to 1', lambda v: _is_number(v) and 0 <= v <= 1)
 
 
@@ -99,7 +107,7 @@ _TRICKS = {
   'auxiliary_weight': (POSITIVE, 1.0),
 }
 # Keys that runs of earlier versions lack, with the value that they go on with: for training, what those versions did.
-ADDED = {'generator.normalization': 'batch', 'logging.mark_synthetic': True}
+ADDED = {'generator.normalization': 'batch', 'logging.mark_synthetic': True, 'data.range': None, 'data.ground': 'white'}
 # Keys of earlier versions that no longer are, and never had an effect on a result.
 REMOVED = ('data.threads',)
 ADDED |= {f'tricks.{name}': off for name, (_, off) in _TRICKS.items()}
@@ -114,9 +122,11 @@ RULES: dict[str, Any] = {
     'source': SOURCE,
     'split': TEXT,
     'dir': _or_none(PATH),
-    'image_size': _or_none(COUNT),
+    'image_size': _or_none(SIDE),
     'crop': _or_none(COUNT),
     'channels': COUNT,
+    'range': _or_none(RANGE),
+    'ground': TEXT,
     'flip': BOOLEAN,
     'resident_megabytes': NOT_NEGATIVE,
   },

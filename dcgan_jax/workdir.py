@@ -165,6 +165,29 @@ def read_description(workdir: pathlib.Path) -> tuple[tuple[int, ...], int | None
   return shape, classes
 
 
+def read_data(workdir: pathlib.Path) -> dict[str, Any]:
+  """What run.json says of the data, as data_record.describe gave it; {} where it says nothing.
+
+  Raises:
+    CheckpointError: as `read` does, or values of wrong types.
+  """
+  path = workdir / 'run.json'
+  said = read(workdir, path.name).get('data', {}) if path.exists() else {}
+  is_number = lambda n: isinstance(n, (int, float)) and not isinstance(n, bool)
+  are_good = {
+    'examples': lambda v: isinstance(v, int),
+    'classes': lambda v: isinstance(v, tuple) and all(isinstance(name, str) for name in v),
+    'range': lambda v: isinstance(v, tuple) and len(v) == 2 and all(map(is_number, v)) and v[0] < v[1],
+    'fingerprint': lambda v: isinstance(v, str),
+  }
+  if not isinstance(said, dict):
+    raise CheckpointError(f'{path} describes no data (data {said!r}); remove that key or copy the file again')
+  for key, is_good in are_good.items():
+    if said.get(key) is not None and not is_good(said[key]):
+      raise CheckpointError(f'{path} describes no data ({key} {said[key]!r}); remove that key or copy the file again')
+  return said
+
+
 def describe_run(shape: tuple[int, ...], classes: int | None, rescues: list[dict[str, Any]]) -> dict[str, Any]:
   """Content of run.json: what loading needs of the data and the config does not know, the rescues, the versions."""
   versions = {'python': platform.python_version()}
@@ -220,6 +243,10 @@ def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
   old, new = dict(flatten(read_config(workdir))), dict(flatten(_with_tuples(config)))
   changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
   changed = [key for key in changed if not any(key == may or key.startswith(f'{may}.') for may in MAY_CHANGE)]
+  # Files may have moved; whether they are the same ones is seen when they are opened.
+  kinds = [values.get('data.source', '').partition(':')[0] for values in (old, new)]
+  if kinds in (['folder', 'folder'], ['npz', 'npz']):
+    changed = [key for key in changed if key != 'data.source']
   if changed:
     differences = ', '.join(f'config.{key} {old.get(key)!r} -> {new.get(key)!r}' for key in changed)
     raise CheckpointError(

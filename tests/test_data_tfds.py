@@ -213,6 +213,11 @@ def test_a_tfrecord_data_set_is_not_read(data_dir):
   )
 
 
+def test_classes_have_the_names_of_the_data_set(data_dir):
+  source = open_mnist(data_dir)
+  assert (source.class_names, source.fingerprint()) == (list('0123456789'), 'mnist/3.0.1, 10 examples')
+
+
 # Not prepared.
 
 

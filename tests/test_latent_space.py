@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from configs import digits
-from dcgan_jax import build_model, cli, images, latents
+from dcgan_jax import build_model, cli, images, latents, video
 from dcgan_jax.applications import latent_space
 from dcgan_jax.commands.interpolate import KINDS
 from dcgan_jax.errors import ConfigError, DataError
@@ -191,9 +191,9 @@ def test_without_ffmpeg_a_video_is_refused_before_the_run_is_read(tmp_path, monk
 def test_the_ffmpeg_of_the_extra_goes_before_that_of_the_path(monkeypatch):
   monkeypatch.setattr('shutil.which', lambda name: f'/usr/bin/{name}')
   monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', types.SimpleNamespace(get_ffmpeg_exe=lambda: '/extra/ffmpeg'))
-  assert images.find_ffmpeg() == '/extra/ffmpeg'
+  assert video.find_ffmpeg() == '/extra/ffmpeg'
   monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
-  assert images.find_ffmpeg() == '/usr/bin/ffmpeg'
+  assert video.find_ffmpeg() == '/usr/bin/ffmpeg'
 
 
 def test_the_command_projects_files(loaded, tmp_path, capsys):

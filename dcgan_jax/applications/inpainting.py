@@ -110,7 +110,7 @@ def hole(picture: np.ndarray) -> np.ndarray:
 
 
 def fit(picture: np.ndarray, shape: tuple[int, ...], *, crop: int | None = None) -> np.ndarray:
-  """A mask out of a picture: the central square of its `hole` at the size of images by the nearest pixel, bool [H, W].
+  """A mask out of a picture: the central part of its `hole` at the size of images by the nearest pixel, bool [H, W].
 
   Args:
     picture: uint8 [h, w, 4], RGB and opacity.
@@ -121,10 +121,10 @@ def fit(picture: np.ndarray, shape: tuple[int, ...], *, crop: int | None = None)
     DataError: the picture is no mask.
   """
   missing = hole(picture)
-  side = min(*missing.shape, crop or max(missing.shape))
-  corner = [(length - side) // 2 for length in missing.shape]
+  *corner, tall, wide = images.central_part(*missing.shape, shape[:2], crop=crop)
   rows, columns = (
-    first + ((np.arange(size) + 0.5) * side / size).astype(int) for first, size in zip(corner, shape[:2], strict=True)
+    first + ((np.arange(size) + 0.5) * side / size).astype(int)
+    for first, side, size in zip(corner, (tall, wide), shape[:2], strict=True)
   )
   return missing[rows[:, None], columns]
 

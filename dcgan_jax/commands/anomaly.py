@@ -20,7 +20,10 @@ def anomaly(argv: list[str]) -> None:
   from dcgan_jax.applications import anomaly as anomalies
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  args.label = restored.label(args.label)
   labels = restored.labels(args.restarts, args.label)
+  if args.normal_class is None:
+    args.normal_class = args.label
   if labels is not None and args.label is None and args.score == 'anogan':
     raise ConfigError(f'A run with labels is searched in one class; give --class 0 to {restored.num_classes - 1}')
   if args.score == 'features':
@@ -70,9 +73,7 @@ def _parse(argv: list[str]):
   parser.add_argument(
     '--normal-class', type=flags.whole_number(0), metavar='N', help='of --data; the others are anomalies'
   )
-  parser.add_argument(
-    '--class', type=flags.whole_number(0), dest='label', metavar='N', help='that is normal, of a run with labels'
-  )
+  parser.add_class('of a run with labels: the class that is normal')
   parser.add_argument(
     '--score', choices=('anogan', 'features'), default='anogan',
     help="search the generator's nearest image, or compare D's features, which is fast (%(default)s)",
@@ -84,14 +85,14 @@ def _parse(argv: list[str]):
     '--num-normal', type=flags.whole_number(1), default=5000, help='training images to compare with (%(default)s)'
   )
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of everything random (%(default)s)')
-  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument(
+    '--data-dir', help='directory of TensorFlow Datasets, or path of the folder or .npz, where it has moved'
+  )
   parser.add_argument('--out', type=pathlib.Path, help='a .png of the images, the nearest to each, and heat maps')
   args = parser.parse_args(argv)
   if bool(args.images) == bool(args.data):
     parser.error('give either --images to score or --data for an AUROC')
-  if args.normal_class is None:
-    args.normal_class = args.label
-  if args.data and args.normal_class is None:
+  if args.data and args.normal_class is None and args.label is None:
     parser.error('--data needs --normal-class, the class which is no anomaly')
   if args.out is not None:
     flags.check_output(args.out, '.png', what='the pictures')

@@ -10,7 +10,9 @@ def augmentation(argv: list[str]) -> None:
   parser = flags.Parser('augmentation', augmentation.__doc__)
   parser.add_run()
   parser.add_argument('--data', help="labelled data: tfds:NAME, npz:PATH; default: the run's own")
-  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument(
+    '--data-dir', help='directory of TensorFlow Datasets, or path of the folder or .npz, where it has moved'
+  )
   parser.add_argument('--train-split', help='of real examples; default: what the run was trained on')
   parser.add_argument('--test-split', default='test', help='to test the classifier on (%(default)s)')
   parser.add_argument('--num', type=flags.whole_number(1), default=10_000, help='samples (%(default)s)')

@@ -24,7 +24,9 @@ def evaluate(argv: list[str]) -> None:
     'default: each class as often as the real images have it',
   )  # fmt: skip
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the draw (%(default)s)')
-  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument(
+    '--data-dir', help='directory of TensorFlow Datasets, or path of the folder or .npz, where it has moved'
+  )
   parser.add_argument('--live', action='store_true', help='the generator of the last update, not the averaged one')
   parser.add_argument(
     '--allow-few', action='store_true', help='fewer samples or real images than a Frechet distance can be trusted with'

@@ -18,7 +18,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     'test:8; may be repeated',
   )  # fmt: skip
   parser.add_argument(
-    '--data-dir', help='of TensorFlow Datasets, where it is another than when training; for --image SPLIT:NUM'
+    '--data-dir',
+    help='directory of TensorFlow Datasets, or path of the folder or .npz, where it has moved; for --image SPLIT:NUM',
   )
 
 

@@ -16,10 +16,7 @@ def inpaint(argv: list[str]) -> None:
     help='what is missing: the white of a picture, or its strokes on a transparent layer; the central square of half '
     'the side; the left half; or that share of the pixels, such as random:0.8 (%(default)s)',
   )  # fmt: skip
-  parser.add_argument(
-    '--class', type=flags.whole_number(0), dest='label', metavar='N',
-    help='of a run with labels: to search in class N; default: in each class in turn',
-  )  # fmt: skip
+  parser.add_class('of a run with labels (default: each in turn): the class to search in')
   parser.add_argument('--completions', type=flags.whole_number(1), default=4, help='of each image (%(default)s)')
   parser.add_argument('--restarts', type=flags.whole_number(1), default=16, help='searches per image (%(default)s)')
   parser.add_argument('--steps', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
@@ -45,10 +42,10 @@ def inpaint(argv: list[str]) -> None:
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   inpainting.check_shape(restored.shape)
-  restored.labels(1, args.label)
+  args.label = restored.label(args.label)
   x, names = given.read(restored, args.sources, args.seed)
   if isinstance(args.mask, pathlib.Path):
-    picture = images.read(args.mask, channels=4)
+    picture = images.read(args.mask, channels=4, value_range=images.range_of(args.mask))
     try:
       missing = inpainting.fit(picture, restored.shape, crop=restored.crop)
     except DataError as error:

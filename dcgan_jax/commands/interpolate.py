@@ -24,7 +24,7 @@ def interpolate(argv: list[str]) -> None:
   parser.add_argument('kind', nargs='?', default='lines', metavar='KIND', help='one of those below (%(default)s)')
   parser.add_run()
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the draw (%(default)s)')
-  parser.add_argument('--class', type=flags.whole_number(0), dest='label', metavar='N', help='of a run with labels')
+  parser.add_class('of a run with labels: the class to draw')
   parser.add_argument('--rows', type=flags.whole_number(1), default=8, help='of a grid; ways of a walk (%(default)s)')
   parser.add_argument('--columns', type=flags.whole_number(2), default=9, help='of a grid (%(default)s)')
   parser.add_argument('--between', help='slerp or lerp; default: slerp for normal z, lerp for uniform z')
@@ -50,22 +50,22 @@ def interpolate(argv: list[str]) -> None:
     raise ConfigError(f"--between is '{args.between}'; expected slerp or lerp")
   if args.kind == 'arithmetic' and not args.plus:
     raise ConfigError('Arithmetic takes at least one --plus I,J,... of sample indices, as `sample --seed` counts them')
-  from dcgan_jax import images
+  from dcgan_jax import images, video
 
   if out.suffix == '.mp4':
-    images.find_ffmpeg()
+    video.find_ffmpeg()
 
   flags.prepare_libraries()
   from dcgan_jax import latents, run
 
   restored = run.load(args.workdir, step=args.step)
   restored.check_images()
-  restored.labels(1, args.label)
+  args.label = restored.label(args.label)
   between = None if args.between is None else getattr(latents, args.between)
   out.parent.mkdir(parents=True, exist_ok=True)
   if args.kind == 'walk':
     frames = _walk(restored, args, between)
-    (images.save_mp4 if out.suffix == '.mp4' else images.save_gif)(
+    (video.save_mp4 if out.suffix == '.mp4' else images.save_gif)(
       out, frames, milliseconds=60, origin=restored.origin(seed=args.seed)
     )
   else:

@@ -14,7 +14,9 @@ def probe(argv: list[str]) -> None:
   parser = flags.Parser('probe', probe.__doc__)
   parser.add_run()
   parser.add_argument('--data', help="labelled data: tfds:NAME, npz:PATH; default: the run's own")
-  parser.add_argument('--data-dir', help='of TensorFlow Datasets, where it is another than when training')
+  parser.add_argument(
+    '--data-dir', help='directory of TensorFlow Datasets, or path of the folder or .npz, where it has moved'
+  )
   parser.add_argument('--train-split', default='train', help='to train the SVM on (%(default)s)')
   parser.add_argument('--test-split', default='test', help='to test it on (%(default)s)')
   parser.add_argument(

@@ -10,7 +10,7 @@ def project(argv: list[str]) -> None:
   parser = flags.Parser('project', project.__doc__)
   parser.add_run()
   given.add_images(parser)
-  parser.add_argument('--class', type=flags.whole_number(0), dest='label', metavar='N', help='of a run with labels')
+  parser.add_class('of a run with labels: the class to search in')
   parser.add_argument('--restarts', type=flags.whole_number(1), default=8, help='searches an image (%(default)s)')
   parser.add_argument('--steps', type=flags.whole_number(1), default=300, help='of each search (%(default)s)')
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of where they start (%(default)s)')

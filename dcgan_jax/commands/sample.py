@@ -1,7 +1,7 @@
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import counted
+from dcgan_jax.errors import counted, printable
 
 
 def sample(argv: list[str]) -> None:
@@ -10,10 +10,7 @@ def sample(argv: list[str]) -> None:
   parser.add_run()
   parser.add_argument('--num', type=flags.whole_number(1), default=64, help='how many (%(default)s)')
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the draw (%(default)s)')
-  parser.add_argument(
-    '--class', type=flags.whole_number(0), dest='label', metavar='N',
-    help='of a run with labels: samples of class N; default: each class in turn, a column of the grid each',
-  )  # fmt: skip
+  parser.add_class('of a run with labels (default: each in turn, a column of the grid each): the class to draw')
   parser.add_argument(
     '--out', type=pathlib.Path, default=pathlib.Path('samples.png'),
     help='a .png (grid), an .npz (uint8 [N, H, W, C] under "images") or a folder of PNGs (%(default)s)',
@@ -30,8 +27,9 @@ def sample(argv: list[str]) -> None:
 
   restored = run.load(args.workdir, step=args.step)
   samples.check_destination(args.out, restored.shape, num=args.num)
-  columns = restored.num_classes if args.label is None else None
-  examples, origin = restored.sample(args.num, seed=args.seed, label=args.label), restored.origin(seed=args.seed)
+  label = restored.label(args.label)
+  columns = samples.columns(restored.num_classes, args.num, restored.shape) if label is None else None
+  examples, origin = restored.sample(args.num, seed=args.seed, label=label), restored.origin(seed=args.seed)
   samples.save(args.out, examples, columns=columns, origin=origin)
-  what = '' if args.label is None else f' of class {args.label}'
+  what = '' if args.label is None else f' of class {printable(args.label)}'
   print(f'{counted(args.num, "sample")}{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')

@@ -1,5 +1,6 @@
 """Examples that are already arrays: from memory, or from a .npz file."""
 
+import hashlib
 import pathlib
 import re
 
@@ -52,6 +53,12 @@ class ArraySource:
 
   def __getitem__(self, i: int) -> tuple[np.ndarray, int | None]:
     return self.examples[i], None if self.labels is None else int(self.labels[i])
+
+  def fingerprint(self) -> str:
+    """A hash of all examples and labels."""
+    digest = hashlib.sha256(np.ascontiguousarray(self.examples).data)
+    digest.update(b'' if self.labels is None else self.labels.tobytes())
+    return digest.hexdigest()
 
   def part(self, rows: slice) -> 'ArraySource':
     """Some of the examples, in their order; the classes are still those of all."""

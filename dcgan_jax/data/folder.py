@@ -1,8 +1,9 @@
 """A folder of images, searched with all its sub-folders."""
 
+import concurrent.futures
+import copy
 import difflib
 import hashlib
-import os
 import pathlib
 import re
 import sys
@@ -11,11 +12,14 @@ import threading
 import numpy as np
 
 from dcgan_jax import images
+from dcgan_jax.data import listing
 from dcgan_jax.errors import ConfigError, DataError, printable
 
 # Of a folder's files, one in a hundred may be unreadable, and of a small folder this many.
 _UNREADABLE = 10
-_SPLITS = ('train', 'val', 'valid', 'validation', 'test')
+# So many files are looked at for pixels of more than 8 bits; to measure the range of more than a few takes a while.
+_LOOKED_AT, _FEW = 256, 1000
+_THREADS = 16
 
 
 class FolderSource:
@@ -24,53 +28,70 @@ class FolderSource:
   In the place of a file that cannot be read stands the next that can; the file is named on stderr, once.
 
   Attributes:
-    paths: the files, sorted by their path inside the folder.
+    names: of the files inside the root, sorted.
+    labels: class of each file, or None when unlabelled.
     class_names: names of the classes in the order of their labels, or None when unlabelled.
     shape: (image_size, image_size, channels).
     classes: number of classes, or None.
+    value_range: values of black and white in images of more than 8 bits; None where there are none.
+    unlabelled: why there are no labels, in words.
   """
 
-  def __init__(self, root, paths, labels, class_names, *, image_size: int, crop: int | None, channels: int):
-    """Takes paths [N] below a root with their labels [N], or with labels and class_names None."""
+  def __init__(
+    self, root, names, labels, class_names, *, image_size: int, crop: int | None, channels: int, ground: str = 'white',
+    value_range: tuple[float, float] | None = None, unlabelled: str = '',
+  ):  # fmt: skip
+    """Takes names [N] below a root with their labels [N], or with labels and class_names None."""
     self._root = root
-    self.paths = paths
+    self.names = names
+    self.labels = labels
     self.class_names = class_names
     self.shape = (image_size, image_size, channels)
     self.classes = None if class_names is None else len(class_names)
-    self._labels = labels
+    self.value_range = value_range
+    self.unlabelled = unlabelled
     self._crop = crop
+    self._ground = ground
     self._unreadable: set[int] = set()
     self._lock = threading.Lock()
 
   def __len__(self) -> int:
-    return len(self.paths)
+    return len(self.names)
+
+  @property
+  def paths(self) -> list[pathlib.Path]:
+    """The files, in the order of their names."""
+    return [self._root / name for name in self.names]
 
   def __getitem__(self, i: int) -> tuple[np.ndarray, int | None]:
     size, _, channels = self.shape
     while True:
       try:
-        image = images.fit(images.read(self.paths[i], channels=channels), size, crop=self._crop)
-        return image, None if self._labels is None else self._labels[i]
+        image = images.read(
+          self._root / self.names[i], channels=channels, size=size, crop=self._crop, ground=self._ground,
+          value_range=self.value_range,
+        )  # fmt: skip
+        return image, None if self.labels is None else self.labels[i]
       except DataError as error:
         self._skip(i, error)
         i = (i + 1) % len(self)
 
   def part(self, rows: slice) -> 'FolderSource':
-    """Some of the files, in the order of paths; `rows` counts them in the order of their paths' hashes.
+    """Some of the files, in the order of names; `rows` counts them in the order of their names' hashes.
 
-    In the order of paths the first rows would be the first classes; TFDS orders its records by a hash, too.
+    In the order of names the first rows would be the first classes; TFDS orders its records by a hash, too.
     """
-    order = sorted(range(len(self)), key=lambda i: hashlib.sha256(self._name(i).encode('utf-8', 'replace')).digest())
+    order = sorted(range(len(self)), key=lambda i: hashlib.sha256(self.names[i].encode('utf-8', 'replace')).digest())
     kept = sorted(order[rows])
-    labels = None if self._labels is None else [self._labels[i] for i in kept]
-    size, _, channels = self.shape
-    paths = [self.paths[i] for i in kept]
-    return FolderSource(
-      self._root, paths, labels, self.class_names, image_size=size, crop=self._crop, channels=channels
-    )
+    part = copy.copy(self)
+    part.names = [self.names[i] for i in kept]
+    part.labels = None if self.labels is None else [self.labels[i] for i in kept]
+    part._unreadable, part._lock = set(), threading.Lock()
+    return part
 
-  def _name(self, i: int) -> str:
-    return self.paths[i].relative_to(self._root).as_posix()
+  def fingerprint(self) -> str:
+    """A hash of the names and sizes of the files, wherever their root is."""
+    return listing.fingerprint(self._root, self.names)
 
   def _skip(self, i: int, error: DataError) -> None:
     """Names an unreadable file; raises the error where they are too many."""
@@ -88,14 +109,16 @@ class FolderSource:
 
 
 def open_folder(
-  path: str | pathlib.Path, *, split: str = 'train', image_size: int | None, crop: int | None, channels: int
-) -> FolderSource:
+  path: str | pathlib.Path, *, split: str = 'train', image_size: int | None, crop: int | None, channels: int,
+  ground: str = 'white', value_range: tuple[float, float] | None = None,
+) -> FolderSource:  # fmt: skip
   """Opens all images of a split of a folder.
 
-  Sub-folders train/, val/, valid/, validation/ and test/ are splits if there are two of them, or nothing but one;
-  otherwise the whole folder is the split 'train'. A split is searched to any depth, through symbolic links too, each
-  folder once; files and folders whose name begins with a dot are left out. If every image lies in a sub-folder, the
-  first-level sub-folders are the classes, in alphabetical order; of a split, those of train/.
+  A folder that holds nothing but one folder, as archives wrap them, is that folder. Sub-folders train/, val/, valid/,
+  validation/ and test/ are splits if there are two of them, or nothing but one; otherwise the whole folder is the split
+  'train'. A split is searched to any depth, through symbolic links too, each folder once; files and folders whose name
+  begins with a dot are left out. If every image lies in a sub-folder, the first-level sub-folders are the classes, in
+  natural order, 2 before 10; of a split, those of train/.
 
   Args:
     path: the folder.
@@ -103,13 +126,16 @@ def open_folder(
     image_size: side in pixels to which images are cut and resized.
     crop: side in pixels of the central square cut out before resizing; None takes the largest.
     channels: 1 for grey, 3 for RGB; images are converted.
+    ground: color behind transparent pixels.
+    value_range: values of black and white in images of more than 8 bits; None measures them over the split.
 
   Returns:
     A source of shape (image_size, image_size, channels). [i] raises a DataError once too many files are unreadable.
 
   Raises:
-    ConfigError: image_size is None, or channels is not 1 or 3.
-    DataError: no such folder or split, no images in it, or classes that train/ lacks.
+    ConfigError: image_size is None, channels is not 1 or 3, or the ground is no color.
+    DataError: no such folder or split, no images in it, images of floats without a value_range, or classes that train/
+      lacks.
   """
   if image_size is None:
     raise ConfigError(
@@ -117,12 +143,38 @@ def open_folder(
     )
   if channels not in (1, 3):
     raise ConfigError(f'config.data.channels is {channels}; use 1 for grey or 3 for RGB.')
-  root = pathlib.Path(path).expanduser()
-  if not root.is_dir():
-    raise DataError(_no_folder(root))
-  splits, others = _splits(root)
+  images.ground_color(ground)
+  given = pathlib.Path(path).expanduser()
+  if not given.is_dir():
+    raise DataError(_no_folder(given))
+  root = listing.innermost(given)
+  folder, train = _split(root, split)
+  everything = listing.file_names(folder)
+  names = listing.images_of(everything)
+  images.warn_of_others(folder, (name.rsplit('/')[-1] for name in everything))
+  if not names:
+    suffixes = ' '.join(images.SUFFIXES)
+    raise DataError(f'No images ({suffixes}) under {folder}; the folder source searches sub-folders too.')
+  labels, class_names = None, listing.classes(names)
+  if class_names and folder != train:
+    own, class_names = class_names, listing.classes(listing.images_of(listing.file_names(train)))
+    unknown = sorted(set(own).difference(class_names)) if class_names else []
+    if unknown:
+      raise DataError(f'{folder} holds classes that {train} does not: {", ".join(unknown)}.')
+  if class_names:
+    numbers = {name: label for label, name in enumerate(class_names)}
+    labels = [numbers[name.partition('/')[0]] for name in names]
+  return FolderSource(
+    folder, names, labels, class_names, image_size=image_size, crop=crop, channels=channels, ground=ground,
+    value_range=value_range or _measured_range(folder, names), unlabelled=_why_unlabelled(folder, names),
+  )  # fmt: skip
+
+
+def _split(root: pathlib.Path, split: str) -> tuple[pathlib.Path, pathlib.Path]:
+  """The folder of a split, and the one whose sub-folders are the classes: that of the split train, if there is one."""
+  splits, others = listing.splits(root)
   if splits and others:
-    shown = ', '.join(name if name.isprintable() else ascii(name) for name in others[:3]) + ', ...' * (len(others) > 3)
+    shown = ', '.join(printable(name) for name in others[:3]) + ', ...' * (len(others) > 3)
     images.warn_once(
       f'WARNING: beside {", ".join(splits)} in {root} {len(others):,} files and folders are left out ({shown})'
     )
@@ -133,23 +185,7 @@ def open_folder(
       + ", and parts of them such as 'train[:80%]'."
     )
   folder = splits.get(split, root)
-  everything = _file_names(folder)
-  names = _images_of(everything)
-  images.warn_of_others(folder, (name.rsplit('/')[-1] for name in everything))
-  if not names:
-    suffixes = ' '.join(images.SUFFIXES)
-    raise DataError(f'No images ({suffixes}) under {folder}; the folder source searches sub-folders too.')
-  labels, class_names = None, _classes(names)
-  if class_names and split != 'train' and 'train' in splits:
-    own, class_names = class_names, _classes(_images_of(_file_names(splits['train'])))
-    unknown = sorted(set(own).difference(class_names)) if class_names else []
-    if unknown:
-      raise DataError(f'{folder} holds classes that {splits["train"]} does not: {", ".join(unknown)}.')
-  if class_names:
-    numbers = {name: label for label, name in enumerate(class_names)}
-    labels = [numbers[name.split('/')[0]] for name in names]
-  paths = [folder / name for name in names]
-  return FolderSource(folder, paths, labels, class_names, image_size=image_size, crop=crop, channels=channels)
+  return folder, splits.get('train', folder)
 
 
 def _no_folder(root: pathlib.Path) -> str:
@@ -166,47 +202,38 @@ def _no_folder(root: pathlib.Path) -> str:
   return f'{root} does not exist{hint}'
 
 
-def _splits(root: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
-  """The sub-folders that are splits, by the name of the split, and what lies beside them.
+def _why_unlabelled(folder: pathlib.Path, names: list[str]) -> str:
+  """Why the images of a folder have no labels, and what to do about it."""
+  beside = [name for name in names if '/' not in name]
+  if len(beside) < len(names):
+    shown = ', '.join(printable(name) for name in beside[:3]) + ', ...' * (len(beside) > 3)
+    return f'{shown} {"lie" if beside[1:] else "lies"} beside the class folders in {folder}; move or remove what does'
+  return f'all images lie in one folder, {folder}; put those of each class into a sub-folder of its own'
 
-  There are none where they are classes, one of which is trains.
+
+def _measured_range(folder: pathlib.Path, names: list[str]) -> tuple[float, float] | None:
+  """The lowest and highest value of all images of more than 8 bits, if there are some among those looked at.
+
+  Raises:
+    DataError: images of floats.
   """
-  try:
-    paths = sorted(path for path in root.iterdir() if not path.name.startswith('.'))
-  except OSError as error:
-    raise DataError(f'Cannot list {root} ({error.strerror}).') from error
-  folders = [path for path in paths if path.is_dir()]
-  splits = {name: path for name in _SPLITS for path in folders if path.name.lower() == name}
-  others = [path.name for path in paths if path not in splits.values()]
-  return (splits if len(splits) >= 2 or len(splits) == len(folders) else {}), others
-
-
-def _classes(names: list[str]) -> list[str] | None:
-  """The first-level folders, if every name is in one."""
-  return sorted({name.split('/')[0] for name in names}) if all('/' in name for name in names) else None
-
-
-def _images_of(names: list[str]) -> list[str]:
-  return [name for name in names if name.lower().endswith(images.SUFFIXES)]
-
-
-def _file_names(root: pathlib.Path) -> list[str]:
-  """Names of the files under a folder, relative to it with '/' between folders, sorted."""
-
-  def refuse(error: OSError):
-    raise DataError(f'Cannot list {error.filename} ({error.strerror}).') from error
-
-  names = []
-  visited = set()
-  for folder, subfolders, files in os.walk(root, onerror=refuse, followlinks=True):
-    # Search every folder once, or a link to a folder above would be followed without end.
-    if os.path.realpath(folder) in visited:
-      subfolders.clear()
-      continue
-    visited.add(os.path.realpath(folder))
-    # Visit real folders before links to them, so that their own name counts.
-    subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-    subfolders.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
-    inside = pathlib.Path(folder).relative_to(root)
-    names += [(inside / name).as_posix() for name in files if not name.startswith('.')]
-  return sorted(names)
+  deep = [name for name in names if name.lower().endswith(images.DEEP_SUFFIXES)]
+  chosen = np.unique(np.linspace(0, len(deep) - 1, _LOOKED_AT).astype(int)).tolist() if deep else []
+  if not any(images.is_deep(folder / deep[i]) for i in chosen):
+    return None
+  if len(deep) > _FEW:
+    print(
+      f'Reading {len(deep):,} files for the range of their values; config.data.range=(LOW, HIGH) saves that',
+      file=sys.stderr,
+    )
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    ranges = [found for found in pool.map(lambda name: images.range_of(folder / name), deep) if found is not None]
+  low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+  if low == high:
+    raise DataError(f'All pixels of the images of more than 8 bits in {folder} are {low:g}; they show nothing.')
+  print(
+    f'{len(ranges):,} images in {folder} have more than 8 bits; their values from {low:g} to {high:g} become 0 to 255 '
+    '(config.data.range sets other ends)',
+    file=sys.stderr,
+  )
+  return low, high

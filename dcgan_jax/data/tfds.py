@@ -31,13 +31,20 @@ class TfdsSource:
 
   Attributes:
     shape: the shape of an example.
-    classes: number of classes, or None when the data set has no class labels.
+    class_names: names of the classes in the order of their labels, or None when the data set has no class labels.
+    classes: number of classes, or None.
   """
 
-  def __init__(self, records, title: str, *, shape, classes: int | None, fit_size: int | None, crop: int | None):
+  def __init__(
+    self, records, title: str, *, shape, class_names: list[str] | None, fit_size: int | None, crop: int | None,
+    ground: str, version: str,
+  ):  # fmt: skip
     """Takes what as_data_source returns; `title` names it in errors, `fit_size` None leaves images as they are."""
     self.shape = shape
-    self.classes = classes
+    self.class_names = class_names
+    self.classes = None if class_names is None else len(class_names)
+    self._ground = ground
+    self._version = version
     self._records = records
     self._title = title
     self._fit_size = fit_size
@@ -48,6 +55,10 @@ class TfdsSource:
 
   def __getitem__(self, i: int) -> tuple[np.ndarray, int | None]:
     return self.__getitems__([i])[0]
+
+  def fingerprint(self) -> str:
+    """Name, version and the number of examples of the split."""
+    return f'{self._version}, {len(self):,} examples'
 
   def __getitems__(self, indices: list[int]) -> list[tuple[np.ndarray, int | None]]:
     """Several examples at once: fifteen times faster to read than one by one."""
@@ -67,22 +78,24 @@ class TfdsSource:
 
   def _example(self, i: int, record) -> tuple[np.ndarray, int | None]:
     image, label = self._decoded(i, record)
-    if self._fit_size is not None:
-      image = images.fit(image, self._fit_size, crop=self._crop)
     if image.shape != self.shape:
       raise DataError(f'Record {i} of {self._title} has shape {image.shape}, but the data set promises {self.shape}.')
     return image, None if self.classes is None else int(label)
 
   def _decoded(self, i: int, record) -> tuple[np.ndarray, int | None]:
+    size = self._fit_size
     # TFDS' own decoding takes twice as long, spends it on features nobody wants, and fails on grey JPEGs among RGB.
     if isinstance(record, dict):  # as tfds.testing.mock_data hands them out
       image = record['image']
-      return images.to_grey(image) if image.shape[-1] > self.shape[-1] == 1 else image, record.get('label')
+      image = images.to_grey(image) if image.shape[-1] > self.shape[-1] == 1 else image
+      return image if size is None else images.fit(image, size, crop=self._crop), record.get('label')
     from tensorflow_datasets.proto import tf_example_pb2
 
     feature = tf_example_pb2.Example.FromString(record).features.feature  # pyright: ignore[reportAttributeAccessIssue]
     try:
-      image = images.read(feature['image'].bytes_list.value[0], channels=self.shape[-1])
+      image = images.read(
+        feature['image'].bytes_list.value[0], channels=self.shape[-1], size=size, crop=self._crop, ground=self._ground
+      )
     except (DataError, IndexError) as error:
       raise DataError(f'The image of record {i} of {self._title} cannot be decoded ({error}).') from error
     return image, None if self.classes is None else feature['label'].int64_list.value[0]
@@ -94,7 +107,7 @@ def _numbered(indices: list[int]) -> str:
 
 def open_tfds(
   name: str, *, split: str, image_size: int | None, crop: int | None, data_dir: str | os.PathLike | None = None,
-  channels: int = 3,
+  channels: int = 3, ground: str = 'white',
 ) -> TfdsSource:  # fmt: skip
   """Opens a split of a TensorFlow data set, preparing it first if need be.
 
@@ -108,6 +121,7 @@ def open_tfds(
     data_dir: where prepared data sets are; None means the environment variable TFDS_DATA_DIR, else
       ~/tensorflow_datasets.
     channels: 1 turns RGB images grey.
+    ground: color behind transparent pixels.
 
   Returns:
     A source with 1 channel where the data set or `channels` says so and 3 otherwise; `classes` from its feature
@@ -117,16 +131,20 @@ def open_tfds(
     DataError: no such data set or split, no images in it, or it is not prepared and cannot be.
     ConfigError: image_size is None but images differ in size, or crop is given without it.
   """
+  images.ground_color(ground)
   builder = _builder(name, data_dir)
   features: dict[str, Any] = dict(builder.info.features or {})
   shape = _shape(name, features, image_size, crop, channels)
+  label = features.get('label')
   source = TfdsSource(
     _records(builder, name, split),
     f'{name}, split {split!r}',
     shape=shape,
-    classes=getattr(features.get('label'), 'num_classes', None),
+    class_names=label.names if getattr(label, 'num_classes', None) else None,
     fit_size=image_size if crop or tuple(features['image'].shape[:2]) != (image_size, image_size) else None,
     crop=crop,
+    ground=ground,
+    version=builder.info.full_name,
   )
   # Missing or damaged files show when they are read: better now than after the compilation.
   source[0]
