@@ -213,6 +213,34 @@ def test_a_tfrecord_data_set_is_not_read(data_dir):
   )
 
 
+# Code of others.
+
+
+@pytest.mark.parametrize('old', ['features_dict.FeaturesDict', 'image_feature.Image'])
+def test_no_module_that_a_features_json_names_is_imported(data_dir, tmp_path, monkeypatch, old):
+  (tmp_path / 'of_others.py').write_text(f"open('{tmp_path}/was_run', 'w')")
+  monkeypatch.syspath_prepend(tmp_path)
+  path = data_dir / 'mnist' / '3.0.1' / 'features.json'
+  assert f'tensorflow_datasets.core.features.{old}' in path.read_text()
+  path.write_text(path.read_text().replace(f'tensorflow_datasets.core.features.{old}', 'of_others.Feature'))
+  info = path.with_name('dataset_info.json')
+  info.write_text(info.read_text().replace('"mnist"', '"others"'))
+  (data_dir / 'mnist').rename(data_dir / 'others')
+  assert message(data_dir, name='others') == (
+    "The data set is of features 'of_others.Feature', code of others that reading it would run; save its images as an "
+    '.npz or in a folder instead.'
+  )
+  assert not (tmp_path / 'was_run').exists()
+
+
+@pytest.mark.parametrize('name', ['huggingface:mnist', 'kaggle:mnist', 'somebody:mnist/plain:1.0.0'])
+def test_namespaces_are_refused(monkeypatch, name):
+  monkeypatch.setattr(tensorflow_datasets, 'builder', None)
+  assert message(None, name=name).startswith(
+    f'Cannot take {name!r}: after a colon comes a version, such as mnist:3.0.1'
+  )
+
+
 def test_classes_have_the_names_of_the_data_set(data_dir):
   source = open_mnist(data_dir)
   assert (source.class_names, source.fingerprint()) == (list('0123456789'), 'mnist/3.0.1, 10 examples')

@@ -174,7 +174,13 @@ def rows(split: str, number: int) -> slice:
 
 
 def _builder(name: str, data_dir):
-  """The TFDS builder of a name; no network is used for it."""
+  """The TFDS builder of a name; no network is used for it, and no code but that of TFDS."""
+  _, colon, version = name.partition(':')
+  if colon and not re.fullmatch(r'[\d*]+(\.[\d*]+)*', version):
+    raise DataError(
+      f'Cannot take {name!r}: after a colon comes a version, such as mnist:3.0.1. Namespaces (huggingface:, kaggle:) '
+      'run code of others; save those images as an .npz or in a folder instead.'
+    )
   # Both are read at import: one try at each file, and no chatter of TensorFlow's where that is installed.
   os.environ.setdefault('TFDS_RETRY_TRIES', '1')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -184,12 +190,37 @@ def _builder(name: str, data_dir):
   except ImportError as error:
     raise DataError(f'TensorFlow Datasets cannot be imported ({error}): pip install tensorflow-datasets.') from error
   try:
-    with _silence():
+    with _silence(), _own_features_alone():
       return tfds.builder(name, data_dir=None if data_dir is None else os.path.expanduser(data_dir))
+  except DataError:
+    raise
   except ImportError as error:
     raise DataError(f'The TensorFlow data set {name!r} needs {_package(error)}.') from error
   except Exception as error:  # whatever the code of this data set raises
     raise DataError(_no_builder(name, error)) from error
+
+
+@contextlib.contextmanager
+def _own_features_alone():
+  """Refuses classes of features that are not those of TFDS: it would import whichever module a features.json names."""
+  from tensorflow_datasets.core.features import feature
+
+  connector = feature.FeatureConnector
+  original = connector.__dict__['cls_from_name']
+
+  def find(cls, name):
+    if not name.startswith('tensorflow_datasets.core.features.'):
+      raise DataError(
+        f'The data set is of features {name!r}, code of others that reading it would run; save its images as an .npz '
+        'or in a folder instead.'
+      )
+    return original.__func__(cls, name)
+
+  connector.cls_from_name = classmethod(find)  # pyright: ignore[reportAttributeAccessIssue]
+  try:
+    yield
+  finally:
+    connector.cls_from_name = original
 
 
 def _no_builder(name: str, error: Exception) -> str:
