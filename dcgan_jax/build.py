@@ -60,7 +60,10 @@ def run_training(
   source, record = _open_data(config, directory)
   players = _players(config, source, rescues=0)
   share = config.batch_size // len(devices)
-  check_memory(players['model'], source.shape, batch_size=share, memory=parallel.memory_of(jax.local_devices()[0]))
+  check_memory(
+    players['model'], source.shape, batch_size=share, memory=parallel.memory_of(jax.local_devices()[0]),
+    data=build_data.resident_bytes(config, source),
+  )  # fmt: skip
   evaluator = lambda: None
   if here and config.evaluation.every is not None:
     evaluator = _prepare_evaluation(

@@ -139,7 +139,7 @@ def build_model(config: ConfigDict, shape: tuple[int, ...], classes: int | None 
   )
 
 
-def check_memory(model: Model, shape: tuple[int, ...], *, batch_size: int, memory: int) -> None:
+def check_memory(model: Model, shape: tuple[int, ...], *, batch_size: int, memory: int, data: int = 0) -> None:
   """Refuses what surely does not fit, before anything is compiled; what barely fits is left to be tried.
 
   Args:
@@ -147,6 +147,7 @@ def check_memory(model: Model, shape: tuple[int, ...], *, batch_size: int, memor
     shape: of an example.
     batch_size: examples on one device.
     memory: of the device, bytes.
+    data: bytes of the data set that are kept on it.
 
   Raises:
     ConfigError: with what is needed at least, and the largest batch that could fit.
@@ -160,6 +161,11 @@ def check_memory(model: Model, shape: tuple[int, ...], *, batch_size: int, memor
   # The discriminator's update keeps its activations of a real and of a fake image; two of them were asked for.
   of_image = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(activations))
   needed = of_state + batch_size * of_image
+  if data and needed <= memory < needed + data:
+    raise ConfigError(
+      f'The data take {data / 1e9:,.1f} GB and training more than {needed / 1e9:,.1f} GB, and a device has '
+      f'{memory / 1e9:,.1f} GB; set config.data.resident_megabytes to 0 to stream the data'
+    )
   if needed > memory:
     most = max(0, memory - of_state) // of_image
     advice = f'no batch above {most:,} fits' if most else 'give the networks smaller widths'

@@ -128,3 +128,17 @@ def test_networks_and_batches_that_cannot_fit_are_refused_with_what_can():
   assert most * of_image < 8e9 < (most + 1000) * of_image
   with pytest.raises(ConfigError, match='give the networks smaller widths'):
     check(1, 1e6)
+
+
+def test_data_that_do_not_fit_beside_the_networks_are_to_be_streamed():
+  config = _load('cifar10', 'plain')
+  config.data.resident_megabytes = 20_000
+  model = build_model.build_model(config, (32, 32, 3))
+  sized = type('Sized', (), {'shape': (32, 32, 3), '__len__': lambda self: 3_000_000})()
+  needed = build_data.resident_bytes(config, sized)
+  assert needed == 3_000_000 * 32 * 32 * 3
+  build_model.check_memory(model, (32, 32, 3), batch_size=64, memory=int(10e9), data=needed)
+  with pytest.raises(ConfigError, match=r'The data take 9.2 GB and .* 8.0 GB; set config.data.resident_megabytes to 0'):
+    build_model.check_memory(model, (32, 32, 3), batch_size=64, memory=int(8e9), data=needed)
+  config.data.resident_megabytes = 0
+  assert build_data.resident_bytes(config, sized) == 0
