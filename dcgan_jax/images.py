@@ -6,12 +6,13 @@ import io
 import math
 import pathlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, PngImagePlugin
 
-from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.errors import ConfigError, DataError, printable
 from dcgan_jax.pixel_budget import PixelBudget
 
 SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -51,10 +52,12 @@ def find(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """The files that are named, and all images under the folders that are, by their suffixes and in order.
 
   Raises:
-    DataError: no images under a folder.
+    DataError: no images under a folder, or nothing of a name.
   """
   files = []
   for path in paths:
+    if not (path.exists() or path.is_symlink()):
+      raise DataError(f'Cannot read {path} as an image (there is no such file).')
     found = sorted(p for p in path.rglob('*') if p.is_file()) if path.is_dir() else []
     inside = [p for p in found if p.suffix.lower() in SUFFIXES] if path.is_dir() else [path]
     if not inside:
@@ -202,6 +205,33 @@ def ground_color(name: str) -> tuple[int, int, int]:
     return ImageColor.getrgb(name)[:3]
   except ValueError as error:
     raise ConfigError(f"config.data.ground is '{name}'; expected a color such as white, black or '#808080'") from error
+
+
+def read_readable(paths: Sequence[Any], read_one: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, list[Any]]:
+  """Reads files, and names on stderr those that cannot be read.
+
+  Args:
+    paths: of the files, or whatever `read_one` takes; at least one.
+    read_one: path -> image.
+
+  Returns:
+    The images, [N, ...], and their paths.
+
+  Raises:
+    DataError: no file can be read; the reason is that of the first.
+  """
+  found, read, errors = [], [], []
+  for path in paths:
+    try:
+      found.append(read_one(path))
+      read.append(path)
+    except DataError as error:
+      errors.append(error)
+  if not found:
+    raise errors[0]
+  for error in errors:
+    print(f'WARNING: {printable(str(error))} It is left out.', file=sys.stderr)
+  return np.stack(found), read
 
 
 def to_grey(examples: np.ndarray) -> np.ndarray:

@@ -109,6 +109,20 @@ def test_fit_takes_the_central_part_of_the_proportions_of_a_size_that_is_no_squa
   assert images.fit(image, (16, 8)).shape == (16, 8, 3)
 
 
+def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path, capsys):
+  paths = [tmp_path / f'{i}.png' for i in range(3)]
+  for path in paths[1:]:
+    images.save_png(path, noise(4, 4, 3))
+  paths[0].write_bytes(b'')
+  read, kept = images.read_readable(paths, images.read)
+  assert (read.shape, kept) == ((2, 4, 4, 3), paths[1:])
+  line = capsys.readouterr().err
+  assert line.startswith(f'WARNING: Cannot read {paths[0]} as an image (')
+  assert line.endswith('It is left out.\n')
+  with pytest.raises(DataError, match='0.png as an image'):
+    images.read_readable(paths[:1], images.read)
+
+
 def test_fit_averages_fine_patterns_instead_of_picking_pixels():
   image = np.zeros((64, 64, 1), np.uint8)
   image[::2] = 255

@@ -31,8 +31,7 @@ def anomaly(argv: list[str]) -> None:
   if args.out is not None and not sample.is_image(restored.shape):
     raise ConfigError(f'Examples of shape {restored.shape} are no images, so there is no picture; leave out --out')
   if args.images:
-    names = images.find(args.images)
-    examples = restored.read_images(names)
+    examples, names = images.read_readable(images.find(args.images), lambda path: restored.read_images([path])[0])
   else:
     examples, anomalous, title = _labelled(restored, args)
   normal = _normal(restored, args) if args.data or args.score == 'features' else None

@@ -18,11 +18,7 @@ def evaluate(argv: list[str]) -> None:
   parser.add_argument('--reference', default='train', help='split of the real images (%(default)s)')
   parser.add_argument('--features', default='2048', help="Inception's 2048, 768, 192 or 64, or self (%(default)s)")
   parser.add_argument('--weights', help="Inception's, a .pth or .npz file; default: downloaded once")
-  parser.add_argument(
-    '--class', type=flags.whole_number(0), dest='label', metavar='N',
-    help='of a run with labels: compare samples and real images of class N alone; '
-    'default: each class as often as the real images have it',
-  )  # fmt: skip
+  parser.add_class('of a run with labels (default: as often as the real images have each): the only class to compare')
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the draw (%(default)s)')
   parser.add_argument(
     '--data-dir', help='directory of TensorFlow Datasets, or path of the folder or .npz, where it has moved'
@@ -40,6 +36,7 @@ def evaluate(argv: list[str]) -> None:
   from dcgan_jax import images, run, run_paths, workdir
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
+  args.label = restored.label(args.label)
   directory = run_paths.results_directory(args.workdir, restored.directory) / 'evaluations'
   flags.check_folder(directory, flag=f'--workdir {args.workdir}')
   report, sheet = restored.evaluate(

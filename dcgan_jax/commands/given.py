@@ -31,11 +31,14 @@ def check(sources: Sequence[str]) -> None:
 
 
 def read(restored: Any, sources: list[str], seed: int):
-  """Images of all sources, uint8 [N, *shape], and their names."""
-  import numpy as np
+  """Images of all sources, uint8 [N, *shape], and their names; files that cannot be read are left out and named."""
+  from dcgan_jax import images
 
-  parts = [_read(restored, source, seed) for source in sources]
-  return np.concatenate([x for x, _ in parts]), [name for _, names in parts for name in names]
+  found = [item for source in sources for item in _find(restored, source, seed)]
+  x, found = images.read_readable(
+    found, lambda item: restored.read_images([item[0]])[0] if item[1] is None else item[1]
+  )
+  return x, [str(name) for name, _ in found]
 
 
 def _split(source: str) -> tuple[str, int] | None:
@@ -45,15 +48,15 @@ def _split(source: str) -> tuple[str, int] | None:
   return (split, int(number)) if is_split else None
 
 
-def _read(restored: Any, source: str, seed: int):
+def _find(restored: Any, source: str, seed: int) -> list[tuple[Any, Any]]:
+  """Pairs of a path and None, of a file or a folder, or of a name and an image, uint8 [*shape], of a split."""
   from dcgan_jax import images
 
   wanted = _split(source)
   if wanted is None:
-    paths = images.find([pathlib.Path(source)])
-    return restored.read_images(paths), [str(path) for path in paths]
+    return [(path, None) for path in images.find([pathlib.Path(source)])]
   split, number = wanted
   x, _ = restored.examples(split=split, num=number, seed=seed)
   if len(x) < number:
     raise DataError(f'Split {split!r} holds {len(x):,} examples, fewer than the {number:,} asked for')
-  return x, [f'{split} image {i}' for i in range(len(x))]
+  return [(f'{split} image {i}', image) for i, image in enumerate(x)]
