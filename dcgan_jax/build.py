@@ -129,6 +129,7 @@ def _open_data(config, directory):
   has_begun = any((directory / 'checkpoints').glob('[0-9]*'))
   before = workdir.read_data(directory) if has_begun else {}
   source = build_source(build_data.with_range(config, before.get('range')))
+  build_data.check_file_options(config, source)
   build_data.check_labels(config, source)
   record = data_record.describe(source)
   parallel.check_same_everywhere(json.dumps([len(source), record['range']]), 'data')

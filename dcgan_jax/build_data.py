@@ -104,6 +104,24 @@ def with_range(config: ConfigDict, value_range: tuple[float, float] | None) -> C
   return config
 
 
+def check_file_options(config: ConfigDict, source: Any) -> None:
+  """Refuses keys that are without effect on the data of a run.
+
+  Raises:
+    ConfigError: a range where nothing has more than 8 bits, or a ground where nothing is transparent.
+  """
+  if config.data.range is not None and not getattr(source, 'is_deep', False):
+    raise ConfigError(
+      f'config.data.range is {tuple(config.data.range)}, which is for image files of more than 8 bits, and '
+      f'{config.data.source} seems to hold none; set it to None'
+    )
+  if config.data.ground != 'white' and isinstance(source, arrays.ArraySource):
+    raise ConfigError(
+      f"config.data.ground is '{config.data.ground}', which is for transparent image files, and {config.data.source} "
+      "holds arrays; set it to 'white'"
+    )
+
+
 def check_labels(config: ConfigDict, source: Any, labels: Any = None) -> None:
   """Refuses data from which the networks of a conditional run could not learn every class.
 

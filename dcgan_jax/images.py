@@ -20,7 +20,7 @@ SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.
 _FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 # The suffixes of formats whose pixels may have more.
 DEEP_SUFFIXES = ('.pgm', '.png', '.ppm', '.tif', '.tiff')
-_SET_RANGE = (
+SET_RANGE = (
   'save it with 8 bits, or train with config.data.range set to the values of black and white, such as (0, 4095)'
 )
 # Decoding takes up to 12 bytes a pixel, so all threads together take about 2 GB at most.
@@ -154,7 +154,7 @@ def _to_8_bits(values: np.ndarray, value_range: tuple[float, float] | None) -> n
   """Scales values so that the range becomes 0 to 255; values outside are clipped."""
   if value_range is None:
     bits = 'floats' if np.issubdtype(values.dtype, np.floating) else 'of more than 8 bits'
-    raise ValueError(f'its pixels are {bits}, {values.min():g} to {values.max():g}; {_SET_RANGE}')
+    raise ValueError(f'its pixels are {bits}, {values.min():g} to {values.max():g}; {SET_RANGE}')
   if not np.isfinite(values).all():
     raise ValueError('some of its pixels are no finite numbers')
   low, high = value_range
@@ -163,29 +163,24 @@ def _to_8_bits(values: np.ndarray, value_range: tuple[float, float] | None) -> n
   return np.round((values.astype(np.float64) - low).clip(0, high - low) * (255 / (high - low))).astype(np.uint8)
 
 
-def is_deep(file: pathlib.Path) -> bool:
-  """Whether an image is one of integers of more than 8 bits, by its header; False where it cannot be read.
-
-  Raises:
-    DataError: it is one of floats, whose range says little of what they measure.
-  """
+def depth(file: pathlib.Path) -> str:
+  """What the pixels of an image are, by its header: 'floats', 'levels' (integers of more than 8 bits), 'colors' (of 16
+  bits a channel, of which Pillow reads the high bytes alone), or 'bytes', also where it cannot be read."""
   try:
     with _open(file) as image:
-      mode = image.mode
+      if image.mode == 'F':
+        return 'floats'
+      if _has_levels(image):
+        return 'levels'
+      tiles = image.tile  # pyright: ignore[reportAttributeAccessIssue]
+      return 'colors' if any(';16' in str(tile.args) for tile in tiles) else 'bytes'
   except Exception:  # Whoever reads it says what is wrong with it.
-    return False
-  if mode == 'F':
-    raise _unreadable(file, ValueError(f'its pixels are floats; {_SET_RANGE}'))
-  return mode.startswith('I')
+    return 'bytes'
 
 
 def range_of(file: pathlib.Path) -> tuple[float, float] | None:
-  """The lowest and the highest value of an image of more than 8 bits; None of any other, and where it is unreadable.
-
-  Raises:
-    DataError: as `is_deep` does.
-  """
-  if not is_deep(file):
+  """The lowest and the highest value of an image of 'levels'; None of any other, and where it is unreadable."""
+  if depth(file) != 'levels':
     return None
   try:
     with _open(file) as image, _budget.holding(math.prod(image.size)):

@@ -145,7 +145,7 @@ class Run:
       DataError: no image, or the run's examples are none.
     """
     if not sample.is_image(self.shape):
-      raise DataError(f'Examples of this run have the shape {self.shape}; image files are read for images alone')
+      raise DataError(f'Examples of this run have the shape {self.shape}; image files become grey or RGB images')
     options = {'channels': self.shape[-1], 'size': self.shape[:2]} | self._file_options
     return np.stack([images.read(pathlib.Path(path), **options) for path in paths])
 

@@ -81,7 +81,7 @@ def test_one_pixel_of_an_array_makes_another_fingerprint():
 
 
 def test_the_digits_have_a_fingerprint():
-  assert len(digits.open_digits(split='train', image_size=None).fingerprint()) == 64
+  assert len(digits.open_digits(split='train', image_size=None).fingerprint()) == 8
 
 
 def test_data_that_moved_are_the_same(tmp_path, data, capsys):

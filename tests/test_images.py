@@ -190,9 +190,12 @@ def test_files_are_found_in_folders_by_their_suffixes_and_in_order(tmp_path):
   for name in ('b.PNG', 'a.txt', 'deeper/a.jpg'):
     (tmp_path / 'folder' / name).touch()
   alone = tmp_path / 'named'
+  alone.touch()
   assert images.find([alone, tmp_path / 'folder']) == [
     alone, tmp_path / 'folder' / 'b.PNG', tmp_path / 'folder' / 'deeper' / 'a.jpg'
   ]  # fmt: skip
   (tmp_path / 'empty').mkdir()
   with pytest.raises(DataError, match=r'No images in \S+empty; expected files named .bmp .gif'):
     images.find([tmp_path / 'empty'])
+  with pytest.raises(DataError, match=r'Cannot read \S+nowhere as an image .there is no such file'):
+    images.find([alone, tmp_path / 'nowhere'])

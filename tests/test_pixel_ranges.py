@@ -1,6 +1,8 @@
 """Images of more than 8 bits are scaled by the range of the data set; pixels that show nothing are said."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -55,12 +57,38 @@ def test_a_range_that_is_given_is_taken_and_what_is_outside_is_clipped(tmp_path,
 def test_floats_are_refused_at_the_first_and_read_by_a_range(tmp_path, capsys):
   for i in range(20):
     write(tmp_path / f'{i:02d}.tif', [[0, 0.2], [0.4, 1]], np.float32)
-  with pytest.raises(
-    DataError, match=r'00.tif as an image .its pixels are floats; save it with 8 bits, or train with co'
-  ):
+  with pytest.raises(DataError, match=r'The pixels of .*/00.tif are floats; save it with 8 bits, or train with config'):
     open_folder(tmp_path)
   assert capsys.readouterr().err == ''
   np.testing.assert_array_equal(open_folder(tmp_path, value_range=(0, 1))[0][0][..., 0], [[0, 51], [102, 255]])
+
+
+def test_keys_without_an_effect_are_refused(tmp_path):
+  write(tmp_path / 'a.png', [[7, 8], [9, 7]], np.uint8)
+  config = cifar10.get_config()
+  config.update(data={'source': 'folder:a', 'range': (0, 4095)})
+  with pytest.raises(
+    ConfigError, match=r'config.data.range is \(0, 4095\), which is for image files of more than 8 bit'
+  ):
+    build_data.check_file_options(config, open_folder(tmp_path, value_range=(0, 4095)))
+  write(tmp_path / 'b.png', [[7, 8], [9, 7]], np.uint16)
+  build_data.check_file_options(config, open_folder(tmp_path, value_range=(0, 4095)))
+  config.update(data={'range': None, 'ground': 'black'})
+  with pytest.raises(ConfigError, match="config.data.ground is 'black', which is for transparent image files"):
+    build_data.check_file_options(config, arrays.ArraySource(GOOD))
+
+
+def test_color_images_of_16_bits_are_said_to_be_read_by_their_high_bytes(tmp_path, capsys):
+  chunk = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+  pixels = np.array([[[4095, 256, 0]]], '>u2')
+  header = struct.pack('>IIBBBBB', 1, 1, 16, 2, 0, 0, 0)
+  content = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0' + pixels.tobytes())) + chunk(b'IEND', b'')
+  (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + content)
+  source = open_folder(tmp_path, image_size=1, channels=3)
+  assert source[0][0].tolist() == [[[15, 1, 0]]]
+  assert capsys.readouterr().err.startswith(
+    'WARNING: color images of 16 bits, such as a.png, are read by their high by'
+  )
 
 
 def test_floats_that_are_no_numbers_are_refused():

@@ -1,8 +1,8 @@
 """Examples that are already arrays: from memory, or from a .npz file."""
 
-import hashlib
 import pathlib
 import re
+import zlib
 
 import numpy as np
 
@@ -55,10 +55,10 @@ class ArraySource:
     return self.examples[i], None if self.labels is None else int(self.labels[i])
 
   def fingerprint(self) -> str:
-    """A hash of all examples and labels."""
-    digest = hashlib.sha256(np.ascontiguousarray(self.examples).data)
-    digest.update(b'' if self.labels is None else self.labels.tobytes())
-    return digest.hexdigest()
+    """A checksum of all examples and labels."""
+    # A fourth of the time of a cryptographic hash, and nobody forges this.
+    pixels = zlib.crc32(np.ascontiguousarray(self.examples).data)
+    return f'{zlib.crc32(b"" if self.labels is None else self.labels.tobytes(), pixels):08x}'
 
   def part(self, rows: slice) -> 'ArraySource':
     """Some of the examples, in their order; the classes are still those of all."""

@@ -35,11 +35,12 @@ class FolderSource:
     classes: number of classes, or None.
     value_range: values of black and white in images of more than 8 bits; None where there are none.
     unlabelled: why there are no labels, in words.
+    is_deep: whether images of more than 8 bits, or of floats, are among some that were looked at.
   """
 
   def __init__(
     self, root, names, labels, class_names, *, image_size: int, crop: int | None, channels: int, ground: str = 'white',
-    value_range: tuple[float, float] | None = None, unlabelled: str = '',
+    value_range: tuple[float, float] | None = None, unlabelled: str = '', is_deep: bool = False,
   ):  # fmt: skip
     """Takes names [N] below a root with their labels [N], or with labels and class_names None."""
     self._root = root
@@ -50,6 +51,7 @@ class FolderSource:
     self.classes = None if class_names is None else len(class_names)
     self.value_range = value_range
     self.unlabelled = unlabelled
+    self.is_deep = is_deep
     self._crop = crop
     self._ground = ground
     self._unreadable: set[int] = set()
@@ -164,9 +166,19 @@ def open_folder(
   if class_names:
     numbers = {name: label for label, name in enumerate(class_names)}
     labels = [numbers[name.partition('/')[0]] for name in names]
+  depths = _depths(folder, names)
+  if 'colors' in depths:
+    images.warn_once(
+      f'WARNING: color images of 16 bits, such as {printable(depths["colors"])}, are read by their high bytes; where '
+      'their values do not span 0 to 65,535, store them with 8 bits'
+    )
+  if value_range is None and 'floats' in depths:
+    raise DataError(f'The pixels of {folder / depths["floats"]} are floats; {images.SET_RANGE}')
+  if value_range is None and 'levels' in depths:
+    value_range = _measured_range(folder, names)
   return FolderSource(
     folder, names, labels, class_names, image_size=image_size, crop=crop, channels=channels, ground=ground,
-    value_range=value_range or _measured_range(folder, names), unlabelled=_why_unlabelled(folder, names),
+    value_range=value_range, unlabelled=_why_unlabelled(folder, names), is_deep='levels' in depths or 'floats' in depths
   )  # fmt: skip
 
 
@@ -211,23 +223,26 @@ def _why_unlabelled(folder: pathlib.Path, names: list[str]) -> str:
   return f'all images lie in one folder, {folder}; put those of each class into a sub-folder of its own'
 
 
-def _measured_range(folder: pathlib.Path, names: list[str]) -> tuple[float, float] | None:
-  """The lowest and highest value of all images of more than 8 bits, if there are some among those looked at.
+def _depths(folder: pathlib.Path, names: list[str]) -> dict[str, str]:
+  """What `images.depth` says of some files, by their names; an example of each."""
+  may_be_deep = [name for name in names if name.lower().endswith(images.DEEP_SUFFIXES)]
+  chosen = np.unique(np.linspace(0, len(may_be_deep) - 1, _LOOKED_AT).astype(int)) if may_be_deep else []
+  return {images.depth(folder / may_be_deep[i]): may_be_deep[i] for i in reversed(chosen)}
 
-  Raises:
-    DataError: images of floats.
-  """
-  deep = [name for name in names if name.lower().endswith(images.DEEP_SUFFIXES)]
-  chosen = np.unique(np.linspace(0, len(deep) - 1, _LOOKED_AT).astype(int)).tolist() if deep else []
-  if not any(images.is_deep(folder / deep[i]) for i in chosen):
-    return None
-  if len(deep) > _FEW:
+
+def _measured_range(folder: pathlib.Path, names: list[str]) -> tuple[float, float] | None:
+  """The lowest and the highest value of all images of more than 8 bits; None where none can be read."""
+  may_be_deep = [name for name in names if name.lower().endswith(images.DEEP_SUFFIXES)]
+  if len(may_be_deep) > _FEW:
     print(
-      f'Reading {len(deep):,} files for the range of their values; config.data.range=(LOW, HIGH) saves that',
+      f'Reading {len(may_be_deep):,} files for the range of their values; config.data.range=(LOW, HIGH) saves that',
       file=sys.stderr,
     )
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-    ranges = [found for found in pool.map(lambda name: images.range_of(folder / name), deep) if found is not None]
+    found = pool.map(lambda name: images.range_of(folder / name), may_be_deep)
+    ranges = [value_range for value_range in found if value_range is not None]
+  if not ranges:
+    return None
   low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
   if low == high:
     raise DataError(f'All pixels of the images of more than 8 bits in {folder} are {low:g}; they show nothing.')
