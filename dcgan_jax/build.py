@@ -266,7 +266,8 @@ def _train(
   if checkpoints is not None:
     watchers, actions = _record(
       config, directory, signals, evaluator(), int(state.step),
-      model=model, shape=source.shape, checkpoints=checkpoints, finite_check=finite_check, go_on_unsaved=go_on_unsaved,
+      model=model, shape=source.shape, class_names=getattr(source, 'class_names', None), checkpoints=checkpoints,
+      finite_check=finite_check, go_on_unsaved=go_on_unsaved,
     )  # fmt: skip
   try:
     return train.train(
@@ -286,7 +287,7 @@ def _train(
 
 
 def _record(
-  config, directory, signals, evaluator, step, *, model, shape, checkpoints, finite_check, go_on_unsaved
+  config, directory, signals, evaluator, step, *, model, shape, class_names, checkpoints, finite_check, go_on_unsaved
 ) -> tuple[tuple, list]:
   """What the first process does: watchers, and actions for each of the intervals."""
   draw = functools.partial(
@@ -297,7 +298,7 @@ def _record(
   hooks.drop_samples(directory / 'samples', step)
   events = Events(directory, step=step, measured=[line['step'] for line in cut(directory / 'metrics.jsonl', step)])
   progress = hooks.Progress(step=step, steps=config.steps, batch_size=images_per_step(config))
-  columns = sample.columns(model.num_classes, config.logging.num_samples, shape)
+  columns = sample.columns(model.num_classes, config.logging.num_samples, shape, class_names)
   watchers = (progress, hooks.Scalars(directory, every=config.logging.scalars_every, step=step, events=events))
   actions = [
     hooks.save_checkpoint(checkpoints, finite_check),

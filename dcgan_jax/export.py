@@ -71,7 +71,7 @@ def write(
     workdir.write(directory / 'evaluations', name, report)
   is_image = sample.is_picture(run.shape)
   if is_image:
-    grid = images.grid(run.sample(64, seed=0), columns=sample.columns(run.num_classes, 64, run.shape))
+    grid = images.grid(run.sample(64, seed=0), columns=sample.columns(run.num_classes, 64, run.shape, run.class_names))
     images.save_png(directory / 'samples.png', grid, origin=run.origin(seed=0))
   players = [player for player, variables in run.variables.items() if variables is not None]
   card = model_card.write(

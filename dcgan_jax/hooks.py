@@ -3,7 +3,7 @@
 import math
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -162,7 +162,7 @@ def save_samples(
   draw: Callable[[dict], np.ndarray],
   shape: tuple[int, ...],
   *,
-  columns: int | None,
+  columns: int | Sequence[str] | None,
   origin: Callable[..., dict[str, str] | None],
 ) -> Callable[[int, GANState], None]:
   """An action that draws from the averaged generator, always from the same latents, into <step>.png (or .npz).
@@ -171,7 +171,7 @@ def save_samples(
     directory: folder of the pictures.
     draw: variables of the generator -> samples, uint8 [N, *shape].
     shape: of an example.
-    columns: of the grid; None makes it as square as it can be.
+    columns: of the grid, or their titles; None makes it as square as it can be.
     origin: `step=` -> what the picture says of itself.
   """
 
@@ -350,6 +350,8 @@ def save_animation(directory: pathlib.Path, *, origin: Callable[..., dict[str, s
   if not frames:
     return None
   frames = [frame for frame in frames if frame.shape == frames[-1].shape]
+  if max(frames[-1].shape[:2]) > images.LONGEST_SIDE_OF_GIF:
+    return None
   steps = f'{int(chosen[0].stem)} to {int(chosen[-1].stem)}'
   images.save_gif(path, frames, milliseconds=120, rest=1200, origin=origin(step=steps))
   return path

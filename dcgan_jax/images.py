@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, PngImagePlugin
+from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from dcgan_jax.errors import ConfigError, DataError, printable
 from dcgan_jax.pixel_budget import PixelBudget
@@ -25,6 +25,9 @@ SET_RANGE = (
 )
 # Decoding takes up to 12 bytes a pixel, so all threads together take about 2 GB at most.
 _budget = PixelBudget(2 * 89_478_485)
+LONGEST_SIDE_OF_GIF = 65_535  # pixels
+# Of the titles of columns: pixels, and characters.
+_TITLE_HEIGHT, _LONGEST_TITLE = 12, 20
 _MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
 # IPTC's terms for what a trained model has made, and for what it has made beside or in real images.
 _SYNTHETIC = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
@@ -272,25 +275,44 @@ def central_part(
   return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
-def grid(examples: np.ndarray, *, columns: int | None = None, gap: int = 2) -> np.ndarray:
+def grid(examples: np.ndarray, *, columns: int | Sequence[str] | None = None, gap: int = 2) -> np.ndarray:
   """Lays images out in rows on grey.
 
   Args:
     examples: uint8 [N, H, W, C] with N at least 1.
-    columns: images in a row; None makes the grid as square as it can be.
+    columns: images in a row, or the titles of the columns; None makes the grid as square as it can be.
     gap: pixels between images and around them.
 
   Returns:
-    uint8 [rows * (H + gap) + gap, columns * (W + gap) + gap, C].
+    uint8 [rows * (H + gap) + gap, columns * (W + gap) + gap, C], and higher by what the titles take.
   """
   number, height, width, channels = examples.shape
-  columns = columns or math.ceil(math.sqrt(number))
+  titles = [] if columns is None or isinstance(columns, int) else columns
+  columns = len(titles) or columns or math.ceil(math.sqrt(number))
   rows = math.ceil(number / columns)
   cells = np.full((rows * columns, height + gap, width + gap, channels), 128, np.uint8)
   cells[:number, gap:, gap:] = examples
   cells = cells.reshape(rows, columns, *cells.shape[1:]).transpose(0, 2, 1, 3, 4)
   sheet = cells.reshape(rows * (height + gap), columns * (width + gap), channels)
-  return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=128)
+  sheet = np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=128)
+  return np.concatenate([_heading(titles, width + gap, sheet.shape), sheet]) if titles else sheet
+
+
+def _heading(titles: Sequence[str], step: int, shape: tuple[int, ...]) -> np.ndarray:
+  """Titles over columns that are `step` pixels apart, uint8 [h, *shape[1:]]; upwards where they do not fit across."""
+  font = ImageFont.load_default()
+  texts = [title.encode('ascii', 'replace').decode()[:_LONGEST_TITLE] for title in titles]
+  longest = math.ceil(max(font.getlength(text) for text in texts)) + 2
+  heading = Image.new('L', (shape[1], _TITLE_HEIGHT if longest <= step else longest), 128)
+  for i, text in enumerate(texts):
+    drawn = Image.new('L', (longest, _TITLE_HEIGHT), 128)
+    ImageDraw.Draw(drawn).text((1, 0), text, fill=255, font=font)
+    if longest > step:
+      drawn = drawn.rotate(90, expand=True, fillcolor=128)
+    heading.paste(drawn.crop((0, 0, min(step, drawn.width), drawn.height)), (i * step + 2, 0))
+  opaque = np.full((*heading.size[::-1], shape[2]), 255, np.uint8)
+  opaque[..., :3] = np.asarray(heading)[..., np.newaxis]
+  return opaque
 
 
 def origin(*, run: str, step: int | str, seed: int | None = None, real: str | None = None) -> dict[str, str]:

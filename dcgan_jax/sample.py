@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -113,21 +113,24 @@ def is_picture(shape: tuple[int, ...]) -> bool:
   return len(shape) == 3 and shape[-1] in (1, 3, 4)
 
 
-def columns(num_classes: int | None, num: int, shape: tuple[int, ...]) -> int | None:
+def columns(
+  num_classes: int | None, num: int, shape: tuple[int, ...], names: Sequence[str] | None = None
+) -> int | Sequence[str] | None:
   """Columns of a grid of samples whose classes come in turn: one for each class where these and the rows fit.
 
   Args:
     num_classes: None of an unconditional generator.
     num: of samples.
     shape: of an example.
+    names: of the classes, to be drawn over the columns.
 
   Returns:
-    None for a grid as square as it can be.
+    What `images.grid` takes; None for a grid as square as it can be.
   """
   if num_classes is None or num_classes > num or not is_picture(shape):
     return None
   sides = shape[0] * math.ceil(num / num_classes), shape[1] * num_classes
-  return num_classes if max(sides) <= _LONGEST_SIDE else None
+  return (names or num_classes) if max(sides) <= _LONGEST_SIDE else None
 
 
 def check_destination(path: pathlib.Path, shape: tuple[int, ...], *, num: int) -> None:
@@ -158,14 +161,18 @@ def _file_name(index: int) -> str:
 
 
 def save(
-  path: pathlib.Path, examples: np.ndarray, *, columns: int | None = None, origin: Mapping[str, str] | None = None
+  path: pathlib.Path,
+  examples: np.ndarray,
+  *,
+  columns: int | Sequence[str] | None = None,
+  origin: Mapping[str, str] | None = None,
 ) -> None:
   """Writes uint8 examples [N, *shape] as the path says: a PNG grid, an .npz ('images'), or a folder of PNGs.
 
   Args:
     path: its suffix says which.
     examples: uint8 [N, *shape].
-    columns: of a grid; None makes it as square as it can be.
+    columns: of a grid, or their titles; None makes it as square as it can be.
     origin: what pictures say of themselves, as `images.origin` makes it; those of a folder also say their 'sample',
       which is their index. None: nothing.
 

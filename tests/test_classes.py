@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import build_data, build_model, classes, sample
+from dcgan_jax import build_data, build_model, classes, images, sample
 from dcgan_jax.data import arrays, folder, listing
 from dcgan_jax.errors import ConfigError, DataError
 from dcgan_jax.run import Run
@@ -181,6 +181,21 @@ def test_a_run_draws_a_class_by_its_name():
 )
 def test_a_grid_has_a_column_for_each_class_where_they_fit(num_classes, num, shape, expected):
   assert sample.columns(num_classes, num, shape) == expected
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize(('names', 'height'), [(['a', 'b'], 12), (['hippopotamus', 'cat'], None)])
+def test_columns_have_the_names_of_their_classes(channels, names, height):
+  examples = np.full((6, 28, 28, channels), 10, np.uint8)
+  columns = sample.columns(2, 6, (28, 28, channels), names)
+  plain, titled = images.grid(examples, columns=2), images.grid(examples, columns=columns)
+  heading, grid = np.split(titled, [len(titled) - len(plain)])
+  np.testing.assert_array_equal(grid, plain)
+  assert len(heading) == height or (height is None and 60 < len(heading) < 100)
+  # Something is written over each column, and what is above the gap is not.
+  assert all((heading[:, 2 + 30 * i : 30 + 30 * i, 0] > 200).any() for i in range(2))
+  assert heading[..., 0].min() == 128
+  assert channels < 4 or (heading[..., 3] == 255).all()
 
 
 def test_rgb_with_opacity_is_drawn(tmp_path):

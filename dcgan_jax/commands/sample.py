@@ -28,7 +28,8 @@ def sample(argv: list[str]) -> None:
   restored = run.load(args.workdir, step=args.step)
   samples.check_destination(args.out, restored.shape, num=args.num)
   label = restored.label(args.label)
-  columns = samples.columns(restored.num_classes, args.num, restored.shape) if label is None else None
+  every = restored.num_classes if label is None else None
+  columns = samples.columns(every, args.num, restored.shape, restored.class_names)
   examples, origin = restored.sample(args.num, seed=args.seed, label=label), restored.origin(seed=args.seed)
   samples.save(args.out, examples, columns=columns, origin=origin)
   what = '' if args.label is None else f' of class {printable(args.label)}'
