@@ -17,20 +17,21 @@ import pytest
 from program import HANGS, TINY, launch, start
 
 import dcgan_jax
+from benchmarks import kills
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 RUN = [*TINY, '--config.steps=24', '--config.logging.checkpoint_every=6', '--config.evaluation.features=self']
 RUN += ['--config.evaluation.every=8', '--config.evaluation.num=200']
-# Each is run before the program, and ends it in the middle of what its name says, the second time it does it.
+# Each is run before the program, and ends it in the middle of what its name says, the `last` time that it does it.
 KILL = """
 import os, signal
-from dcgan_jax import checkpoint, hooks, images, sample
+from dcgan_jax import build, checkpoint, hooks, images, record, sample
 from dcgan_jax.metrics import evaluate
-calls = 0
+calls, last = 0, 2
 def second(then):
   global calls
   calls += 1
-  if calls == 2:
+  if calls == last:
     then()
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -63,21 +64,69 @@ def patched(path, image, **options):
 images.save_png = patched
 """,
   'while writing a line': """
-watch = hooks.Scalars.watch
-def patched(self, first, scalars):
-  watch(self, first, scalars)
+add = record.Lines.add
+def patched(self, line):
   def half():
     self._file.write('{"step": 8, "generator/lo')
     self._file.flush()
   second(half)
-hooks.Scalars.watch = patched
+  add(self, line)
+record.Lines.add = patched
+""",
+  'before the last evaluation': """
+measure = evaluate.Evaluator.measure
+last = 3
+evaluate.Evaluator.measure = lambda *arguments, **options: (second(lambda: None), measure(*arguments, **options))[1]
+""",
+  'between the best state and its line': """
+sync = record.Lines.add
+def patched(self, line):
+  if 'near_duplicates' in line:
+    second(lambda: None)
+  sync(self, line)
+last = 1
+record.Lines.add = patched
+""",
+  'between a line and its successor': """
+keep = checkpoint.Checkpoints.keep
+def patched(self, steps):
+  if len(self.steps()) > 1:
+    second(lambda: None)
+  keep(self, steps)
+last = 1
+checkpoint.Checkpoints.keep = patched
+""",
+  'before the last grid': """
+save = hooks.save_samples
+def patched(*arguments, **options):
+  act = save(*arguments, **options)
+  def patched_act(step, state):
+    if step == 24:
+      build_checkpoints.wait()
+      second(lambda: None)
+    act(step, state)
+  return patched_act
+def opened(*arguments, **options):
+  global build_checkpoints
+  build_checkpoints = arguments[0]
+  return check(*arguments, **options)
+check = hooks.save_checkpoint
+last = 1
+hooks.save_checkpoint, hooks.save_samples = opened, patched
+""",
+  'while writing the animation': """
+save = images.save_gif
+def patched(path, *arguments, **options):
+  second(lambda: path.with_name(f'.{path.name}.part').write_bytes(b'half'))
+last = 1
+images.save_gif = patched
 """,
 }
 
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """A run that nothing stopped."""
+  """A run that nothing stopped. All have one name, which pictures tell."""
   directory = tmp_path_factory.mktemp('whole') / 'run'
   launch('--workdir', directory, *RUN)
   return directory
@@ -88,11 +137,10 @@ def _leaves(directory):
 
 
 def _assert_same_run(directory, whole):
-  for (path, expected), (_, value) in zip(_leaves(whole), _leaves(directory), strict=True):
-    np.testing.assert_array_equal(expected, value, err_msg=jax.tree_util.keystr(path))
-  for name in ('scalars.jsonl', 'metrics.jsonl', 'config.json', 'run.json'):
-    assert (directory / name).read_text() == (whole / name).read_text(), name
-  assert {p.name for p in (directory / 'checkpoints').iterdir()} == {p.name for p in (whole / 'checkpoints').iterdir()}
+  """All that two runs leave is equal: states, lines, best states, pictures and TensorBoard's values."""
+  differences, compared = kills.compare(whole, directory)
+  assert differences == []
+  assert compared > 100
 
 
 @pytest.mark.parametrize('moment', MOMENTS)
@@ -104,6 +152,53 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole, tmp_path, moment
   error = launch('--workdir', tmp_path / 'run', *RUN).stderr
   assert re.search(r'was left by process \d+ on \S+ \(since 20.*\) without a word; taking it over', error)
   _assert_same_run(tmp_path / 'run', whole)
+
+
+def test_a_run_that_is_killed_at_random_moments_ends_as_one_that_is_not(tmp_path):
+  # benchmarks/kills.py has the long form.
+  assert kills.main(['--kills', '4', '--steps', '40', '--seconds', '2', '--out', str(tmp_path / 'kills.json')]) == 0
+  figures = json.loads((tmp_path / 'kills.json').read_text())
+  assert figures['kills'] == 4
+  assert figures['compared'] > 100
+
+
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'])
+def test_a_stop_signal_leaves_nothing_in_the_record(whole, tmp_path, name):
+  number = getattr(signal, name)
+  # At step 7, where nothing is due.
+  code = f"""{KILL}
+import sys
+watch = hooks.Progress.watch
+def patched(self, first, scalars):
+  watch(self, first, scalars)
+  if first + len(scalars['generator/loss']) == 7:
+    os.kill(os.getpid(), {int(number)})
+hooks.Progress.watch = patched
+from dcgan_jax.cli import main
+sys.exit(main(sys.argv[1:]))"""
+  process = start('--workdir', tmp_path / 'run', *RUN, '--config.steps_per_call=1', code=code)
+  _, error = process.communicate(timeout=HANGS)
+  assert process.returncode == 128 + number, error
+  assert 'Stopped and saved at step 7; to go on' in error or 'Stopped and saved at step 8; to go on' in error
+  assert {path.name for path in (tmp_path / 'run' / 'samples').iterdir()} == {'00000006.png'}
+  assert (tmp_path / 'run' / 'metrics.jsonl').read_text() == ''
+  assert not list((tmp_path / 'run' / 'best').iterdir())
+  launch('--workdir', tmp_path / 'run', *RUN)
+  _assert_same_run(tmp_path / 'run', whole)
+
+
+def test_a_directory_that_is_removed_while_a_run_trains_in_it_is_one_line(tmp_path):
+  process = start('--workdir', tmp_path / 'run', *TINY, '--config.steps=1000000')
+  while not (tmp_path / 'run' / 'samples' / '00000006.png').exists():
+    assert process.poll() is None
+    time.sleep(0.1)
+  shutil.rmtree(tmp_path / 'run')
+  _, error = process.communicate(timeout=HANGS)
+  assert process.returncode == 2
+  assert error.splitlines()[-1] == (
+    f'launch.py: {tmp_path}/run was removed while the run trained in it; the same command starts anew'
+  )
+  assert 'Traceback' not in error
 
 
 def test_a_second_signal_ends_at_once(tmp_path):
