@@ -123,5 +123,18 @@ def _takes_value(token: str) -> bool:
 
 
 def _complain(message: object, code: int) -> int:
-  print(f'launch.py: {printable(str(message))}', file=sys.stderr)
+  print(_as_called(f'launch.py: {printable(str(message))}'), file=sys.stderr)
   return code
+
+
+def _as_called(text: str) -> str:
+  """The text with the name that an installed package's program was called by, which has no launch.py nor configs/."""
+  program = pathlib.Path(sys.argv[0])
+  if program.parts[-2:] == (dcgan_jax.__name__, '__main__.py'):
+    name = f'python -m {dcgan_jax.__name__}'
+  elif program.stem == 'dcgan':
+    name = 'dcgan'
+  else:
+    return text
+  text = text.replace('python launch.py', name).replace('launch.py', name)
+  return text.replace('configs/cifar10.py', str(config_files.CONFIGS / 'cifar10.py'))

@@ -36,6 +36,11 @@ def find(name: str) -> pathlib.Path:
     ConfigError: there is neither.
   """
   file = pathlib.Path(name)
+  run = file.parent if file.name == 'config.json' else file
+  if (run / 'config.json').is_file():
+    raise ConfigError(f'{run} is a run, not a config; to go on with it: launch.py --workdir {run}')
+  if file.is_file() and file.suffix != '.py':
+    raise ConfigError(f'{name} is no Python file; expected one with a function get_config, such as configs/cifar10.py')
   if file.is_file():
     return file
   shipped = names()

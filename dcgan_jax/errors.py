@@ -38,11 +38,34 @@ class StoppedError(Exception):
     self.code = code
 
 
+# What names of other programs are here, in one table or another.
+_USUAL = {
+  **dict.fromkeys(('bce', 'vanilla', 'gan', 'ns', 'nsgan', 'dcgan', 'logistic'), 'non_saturating'),
+  **dict.fromkeys(('lsgan', 'mse', 'ls'), 'least_squares'),
+  **dict.fromkeys(('wgan', 'wgan_gp', 'wgangp'), 'wasserstein'),
+  **dict.fromkeys(('ragan', 'rsgan', 'rgan', 'rasgan'), 'relativistic_average'),
+  **dict.fromkeys(('minimax', 'mm'), 'saturating'),
+  **dict.fromkeys(('gaussian', 'gauss'), 'normal'),
+  **dict.fromkeys(('xavier', 'glorot', 'tensorflow'), 'keras'),
+  **dict.fromkeys(('bf16', 'fp16', 'float16', 'half', 'mixed'), 'bfloat16'),
+  **dict.fromkeys(('fp32', 'full', 'single'), 'float32'),
+  **dict.fromkeys(('resnet', 'res', 'sngan'), 'residual'),
+  **dict.fromkeys(('mlp', 'dense', 'linear', 'fc'), 'fully_connected'),
+  **dict.fromkeys(('bn', 'batchnorm', 'batch_norm'), 'batch'),
+  **dict.fromkeys(('ln', 'layernorm', 'layer_norm'), 'layer'),
+  **dict.fromkeys(('instancenorm', 'instance_norm'), 'instance'),
+  **dict.fromkeys(('inception', 'fid', 'pool3'), '2048'),
+  **dict.fromkeys(('pytorch', 'pth', 'pt'), 'torch'),
+  **dict.fromkeys(('onnx', 'hlo', 'tflite', 'savedmodel'), 'stablehlo'),
+}
+
+
 def look_up(table: Mapping[str, Any], name: str, what: str) -> Any:
   """The entry of a literal table, or a ConfigError that lists its names."""
   if name in table:
     return table[name]
-  near = difflib.get_close_matches(name, table, n=1)
+  usual = [_USUAL[word] for word in [name.lower().replace('-', '_')] if _USUAL.get(word) in table]
+  near = usual or difflib.get_close_matches(name, table, n=1) or difflib.get_close_matches(name.lower(), table, n=1)
   hint = f" Did you mean '{near[0]}'?" if near else ''
   raise ConfigError(f"Unknown {what} '{name}'; known: {', '.join(sorted(table))}.{hint}")
 

@@ -61,6 +61,8 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     known = [flag for action in self._actions for flag in action.option_strings]
+    given = {token.partition('=')[0] for token in self._given}
+    free = [flag for flag in known if flag not in given]
     what, _, arguments = message.partition(': ')
     if 'required' in what:  # What was given in its place says more.
       others = [token for token in self._given if token.startswith('-') and token.partition('=')[0] not in known]
@@ -68,7 +70,7 @@ class Parser(argparse.ArgumentParser):
       what, arguments = ('unrecognized arguments', others[0]) if others else (what, arguments)
       message = f'{what}: {arguments}'
     if what == 'unrecognized arguments':
-      message += unknown_names.for_flags(arguments, known)
+      message += unknown_names.for_flags(arguments, free)
     raise ConfigError(f'{message[0].upper()}{message[1:]}; see {self.prog} --help')
 
 

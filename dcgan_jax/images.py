@@ -55,12 +55,12 @@ def find(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """The files that are named, and all images under the folders that are, by their suffixes and in order.
 
   Raises:
-    DataError: no images under a folder, or nothing of a name.
+    DataError: no such file or folder, or no images under a folder.
   """
   files = []
   for path in paths:
     if not (path.exists() or path.is_symlink()):
-      raise DataError(f'Cannot read {path} as an image (there is no such file).')
+      raise DataError(f'There is no image file or folder {path}')
     found = sorted(p for p in path.rglob('*') if p.is_file()) if path.is_dir() else []
     inside = [p for p in found if p.suffix.lower() in SUFFIXES] if path.is_dir() else [path]
     if not inside:

@@ -64,6 +64,7 @@ _EXAMPLES = {
   'saveinterval saveevery savefreq saveepochfreq ckptevery checkpointinterval checkpointfreq snap savesteps':
     '--config.logging.checkpoint_every, in steps',
   'evalevery evalinterval evalfreq fidevery fidinterval': '--config.evaluation.every, in steps',
+  'sample generate draw': '`launch.py sample` draws from a run that is trained',
   'metrics fid evaluate': '--config.evaluation.every while training, or `launch.py evaluate` afterwards',
   'scheduler lrdecay lrschedule decaytype lrscheduler': '--config.tricks.decay',
   'warmup warmupsteps': '--config.tricks.warm_up',
@@ -86,6 +87,7 @@ _COMMANDS = {
   '--help': 'help usage',
 }
 _COMMAND_HERE = {name: here for here, names in _COMMANDS.items() for name in names.split()}
+_FOLDERS = ('file', 'files', 'dir', 'directory', 'path', 'image', 'images', 'imagefolder', 'image_folder', 'folders')
 _ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar')
 # Of TensorFlow Datasets, those that a name without tfds: may mean.
 _NAMES = 'mnist fashion_mnist kmnist emnist cifar10 cifar100 celeb_a lsun/bedroom svhn_cropped stl10 oxford_flowers102'
@@ -93,9 +95,9 @@ _DATA_SETS = {name.replace('_', ''): name for name in _NAMES.split()}
 _DATA_SETS |= {'lsun': 'lsun/bedroom', 'svhn': 'svhn_cropped', 'imagenet': 'imagenet_resized/64x64'}
 # Flags of other commands than train: what programs elsewhere call them.
 _FLAGS = {
-  '--workdir': 'run rundir dir directory model modelpath modeldir network checkpoint ckpt checkpointdir ckptpath load '
-  'loadpath resume netg config pkl input',
-  '--num': 'n number count nsamples numsamples samples nimages numimages size batchsize',
+  '--workdir': 'w d run rundir dir directory model modelpath modeldir network checkpoint ckpt checkpointdir ckptpath '
+  'load loadpath resume netg config pkl input',
+  '--num': 'n number count nsamples numsamples samples nimages numimages',
   '--out': 'o output outf outdir outfile outputdir outputpath output savepath savedir dest to',
   '--to': 'out output outdir outfile o dest',
   '--seed': 'seeds manualseed randomseed',
@@ -134,6 +136,9 @@ def for_argument(token: str, keys: Collection[str], flags: Iterable[str]) -> str
 
 def for_key(key: str, keys: Collection[str]) -> str:
   """The message about `--config.KEY` of a key that no config has."""
+  group = [known.removeprefix(f'{key}.') for known in keys if known.startswith(f'{key}.')]
+  if group:
+    return f'config.{key} is a group of keys; give one of them, --config.{key}.NAME=VALUE: {", ".join(group)}'
   return f'Unknown key config.{key}{_instead(key, keys, ())}; configs/cifar10.py lists every key with its meaning'
 
 
@@ -150,7 +155,7 @@ def for_flags(tokens: str, flags: Collection[str]) -> str:
   if tokens.startswith('--config'):
     return '; a config is given when training, and a run keeps it'
   here = [flag for flag, names in _FLAGS.items() if flag in flags and _plain(name) in names.split()]
-  near = here[:1] or difflib.get_close_matches(f'--{name}', flags, n=1)
+  near = here[:1] or difflib.get_close_matches(f'--{name}', flags, n=1, cutoff=0.7)
   return f', did you mean {near[0]}' if near else ''
 
 
@@ -174,7 +179,7 @@ def for_command(name: str, commands: Collection[str], configs: Collection[str], 
     key, value = _parts(name)
     hint = f' {_capital(_of_value(key.removeprefix("config."), value, keys))}'
   else:
-    near = difflib.get_close_matches(name, commands, n=1)
+    near = difflib.get_close_matches(name.lower(), commands, n=1)
     meant = _COMMAND_HERE.get(_plain(name)) or (near[0] if near else None)
     hint = f' Did you mean launch.py {meant}?' if meant else ''
   return f"Unknown command '{name}'; known: {', '.join(sorted(commands))}.{hint}"
@@ -182,17 +187,19 @@ def for_command(name: str, commands: Collection[str], configs: Collection[str], 
 
 def for_source(text: str, kinds: Collection[str]) -> str:
   """The message about a config.data.source of a kind that does not exist, such as the path of a folder."""
-  kind, _, path = text.partition(':')
+  kind = text.partition(':')[0]
+  usual = re.match(r'(\w+)[:=]+(.+)', text)
   file = pathlib.PurePath(text)
   data_sets = difflib.get_close_matches(_plain(kind), _DATA_SETS, n=1, cutoff=0.8)
-  if file.suffix.lower() == '.npz':
+  if usual and usual[1].lower() in (*kinds, *_FOLDERS):
+    known = 'folder' if usual[1].lower() in _FOLDERS else usual[1].lower()
+    advice = f'did you mean {known}:{usual[2]}?'
+  elif file.suffix.lower() == '.npz':
     advice = f'for an .npz file write npz:{text}'
   elif file.suffix.lower() == '.npy':
     advice = f"make an .npz of it, np.savez('{file.stem}.npz', images=np.load('{text}')), and write npz:{file.stem}.npz"
   elif file.suffix.lower() in _ARCHIVES:
     advice = f'unpack it, and write folder:{file.stem}'
-  elif kind.lower() in kinds:
-    advice = f'did you mean {kind.lower()}:{path}?'
   elif re.search(r'[/\\~]', text) or pathlib.Path(text).exists():
     advice = f'for a folder write folder:{text}'
   elif data_sets:

@@ -25,6 +25,7 @@ from dcgan_jax.validate import complete, flatten, validate
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'logging', 'evaluation')
 # What a run may have left before its config.json was there.
 _FILES = ('.lock', '.process.json', '..process.json.part', '.config.json.part', '.run.json.part', 'checkpoints')
+_SHOWN = 6  # Keys of a config that differ.
 EXPORT = 'model.safetensors'  # What an export has in place of checkpoints.
 LOADED = (EXPORT, 'config.json', 'run.json')  # What loading an export needs.
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
@@ -248,7 +249,8 @@ def check_unchanged(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
   if kinds in (['folder', 'folder'], ['npz', 'npz']):
     changed = [key for key in changed if key != 'data.source']
   if changed:
-    differences = ', '.join(f'config.{key} {old.get(key)!r} -> {new.get(key)!r}' for key in changed)
+    differences = ', '.join(f'config.{key} {old.get(key)!r} -> {new.get(key)!r}' for key in changed[:_SHOWN])
+    differences += f' and {len(changed) - _SHOWN} more' * (len(changed) > _SHOWN)
     raise CheckpointError(
       f'{workdir} holds a run with another config ({differences}); take the old values to go on with it, '
       'or another --workdir to start anew'

@@ -268,7 +268,7 @@ MISTAKES = {
   '--data needs --normal-class, the class which is no anomaly': ['--data', 'npz:x.npz'],
   "Cannot write the pictures as '.jpg'; --out is a .png": ['--images', 'a.png', '--out', 'x.jpg'],
   'without labels, so it has no class 1 to draw from': ['--images', __file__, '--class', '1'],
-  'Cannot read nothere.png as an image': ['--images', 'nothere.png'],
+  'There is no image file or folder nothere.png': ['--images', 'nothere.png'],
   'text.png as an image': ['--images', '{}/text.png'],
   'empty; expected files named .bmp .gif': ['--images', '{}/empty'],
   'of class 7; they are of 0, 1': ['--data', 'npz:{}/own.npz', '--normal-class', '7'],

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from dcgan_jax import cli, flags
+from dcgan_jax import cli, config_files, flags
 from dcgan_jax.commands.train import read_config
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -38,7 +38,10 @@ def _digits(directory):
       ['--config.batchsize=3'],
       'Unknown key config.batchsize; here: --config.batch_size, over all devices; configs/cifar10.py lists',
     ),
-    (['--config.generator=3'], 'Unknown key config.generator, did you mean'),
+    (
+      ['--config.generator=3'],
+      'config.generator is a group of keys; give one of them, --config.generator.NAME=VALUE: ',
+    ),
     (['--config.batch_size=abc'], "flag --config.batch_size=abc: invalid literal for int() with base 10: 'abc'"),
     (['--config.batch_size', '1.5'], "flag --config.batch_size=1.5: invalid literal for int() with base 10: '1.5'"),
     (['--config.data.flip=maybe'], '--config.data.flip=maybe'),
@@ -162,7 +165,9 @@ def test_a_platform_without_devices_is_one_line(arguments, platform, tmp_path):
   environment = {'PYTHONPATH': str(ROOT), 'PATH': '', 'JAX_PLATFORMS': platform, 'CUDA_VISIBLE_DEVICES': ''}
   result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
   assert result.returncode == 2, result.stderr
-  assert result.stderr.splitlines()[-1].startswith(f"launch.py: JAX finds no devices (JAX_PLATFORMS is '{platform}')")
+  assert result.stderr.splitlines()[-1].startswith(
+    f"python -m dcgan_jax: JAX finds no devices (JAX_PLATFORMS is '{platform}')"
+  )
   assert 'Traceback' not in result.stderr
 
 
@@ -173,7 +178,24 @@ def test_the_package_runs_as_a_module(tmp_path, capsys):
   assert result.stdout == capsys.readouterr().out
   result = subprocess.run([*command, 'trian'], capture_output=True, text=True, cwd=tmp_path)
   assert result.returncode == 2
-  assert result.stderr.startswith("launch.py: Unknown command 'trian'")
+  assert result.stderr.startswith("python -m dcgan_jax: Unknown command 'trian'")
+
+
+@pytest.mark.parametrize(
+  ('called', 'name'),
+  [('/bin/dcgan', 'dcgan'), (r'dcgan.exe', 'dcgan'), ('/lib/dcgan_jax/__main__.py', 'python -m dcgan_jax')],
+)
+def test_an_installed_program_speaks_of_itself_by_its_name_and_of_configs_where_they_are(
+  called, name, monkeypatch, capsys
+):
+  monkeypatch.setattr(sys, 'argv', [called])
+  assert cli.main(['--config.nothing=1']) == 2
+  reference = config_files.CONFIGS / 'cifar10.py'
+  assert (
+    capsys.readouterr().err == f'{name}: Unknown key config.nothing; {reference} lists every key with its meaning\n'
+  )
+  assert cli.main(['sample']) == 2
+  assert f'see {name} sample --help' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -349,7 +349,7 @@ def test_npz_of_python_objects_is_not_unpickled(tmp_path):
 
 def test_a_missing_npz_file_is_named(tmp_path):
   text = message(DataError, arrays.open_npz, tmp_path / 'b.npz', split='train', image_size=None)
-  assert text == f'There is no file {tmp_path}/b.npz; the npz source reads one .npz file written by np.savez.'
+  assert text == f'There is no file {tmp_path}/b.npz; give one written by np.savez, --config.data.source=npz:FILE.'
 
 
 @pytest.mark.parametrize('contents', [b'', b'some text', b'PK\x03\x04 cut off'])
@@ -466,9 +466,10 @@ def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
 
 def test_a_missing_folder_is_told_from_a_file(tmp_path):
   write_images(tmp_path, 'a.png')
-  ending = 'the folder source needs a folder with images.'
-  assert message(DataError, open_folder, tmp_path / 'b') == f'{tmp_path}/b does not exist; {ending}'
-  assert message(DataError, open_folder, tmp_path / 'a.png') == f'{tmp_path}/a.png is a file; {ending}'
+  text = message(DataError, open_folder, tmp_path / 'b')
+  assert text == f'{tmp_path}/b does not exist; give the folder of your images, --config.data.source=folder:PATH.'
+  text = message(DataError, open_folder, tmp_path / 'a.png')
+  assert text == f'{tmp_path}/a.png is a file; the folder source needs a folder with images.'
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):

@@ -398,7 +398,7 @@ def test_the_command_takes_folders_and_splits_of_the_data(command, make_run, tmp
     (['--mask', 'nothing.png'], 'The mask of image 0 covers no pixels; expected a hole'),
     (['--class', '3'], 'This run was trained without labels, so it has no class 3 to draw from'),
     (['--class', '10', 'one_hot'], 'No class 10; this run has the classes 0 to 9'),
-    (['--image', 'nope.png'], 'Cannot read nope.png as an image'),
+    (['--image', 'nope.png'], 'There is no image file or folder nope.png'),
     (['--image', 'empty'], 'No images in empty; expected files named'),
     (['--mask', 'hole.txt'], 'Cannot read hole.txt as an image'),
     (['--mask', 'colour.png'], 'colour.png: A mask is black and white, white where something is missing'),

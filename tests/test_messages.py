@@ -4,14 +4,16 @@ import ast
 import contextlib
 import errno
 import io
+import json
 import pathlib
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import cli
+from dcgan_jax import cli, config_files
 from dcgan_jax.data import arrays
 from dcgan_jax.errors import counted, remedy
 from dcgan_jax.validate import flatten
@@ -135,6 +137,9 @@ def test_room_is_asked_for_where_a_disk_is_full_and_nowhere_else(number, words):
     ('cifar10', 'for the TensorFlow data set write tfds:cifar10'),
     ('CelebA', 'for the TensorFlow data set write tfds:celeb_a'),
     ('Folder:photos', 'did you mean folder:photos?'),
+    ('file:photos', 'did you mean folder:photos?'),
+    ('folder=photos', 'did you mean folder:photos?'),
+    ('NPZ:cells.npz', 'did you mean npz:cells.npz?'),
     ('tfd:mnist', "Unknown kind of config.data.source 'tfd'; known: digits, folder, npz, tfds. Did you mean 'tfds'?"),
     ('folder:photo', 'photo does not exist, did you mean photos?'),
     (
@@ -169,6 +174,70 @@ def test_data_that_are_named_or_stored_otherwise_are_refused_with_what_to_type(
   assert message in error
   assert error.count('\n') == 1
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--config.loss=wgan'], "Unknown config.loss 'wgan'; known: hinge, least_squares, "),
+    (['--config.loss=wgan'], "Did you mean 'wasserstein'?"),
+    (['--config.loss=BCE'], "Did you mean 'non_saturating'?"),
+    (['--config.loss=lsgan'], "Did you mean 'least_squares'?"),
+    (['--config.generator.latents=gaussian'], "Did you mean 'normal'?"),
+    (['--config.initialization=xavier'], "Did you mean 'keras'?"),
+    (['--config.precision=fp16'], "Did you mean 'bfloat16'?"),
+    (['--config.generator.name=ResNet'], "Did you mean 'residual'?"),
+    (['--config.generator.normalization=batchnorm'], "Did you mean 'batch'?"),
+    (['--config.generator.optimizer.name=ADAM'], "Did you mean 'adam'?"),
+    (['--config.evaluation.every=5', '--config.evaluation.features=inception'], "Did you mean '2048'?"),
+    (
+      ['--config.evaluation=5'],
+      'config.evaluation is a group of keys; give one of them, --config.evaluation.NAME=VALUE',
+    ),
+    (
+      ['--config', 'run.json'],
+      'run.json is no Python file; expected one with a function get_config, such as configs/ci',
+    ),
+    (['--config', 'old'], 'old is a run, not a config; to go on with it: launch.py --workdir old'),
+    (['--config', 'old/config.json'], 'old is a run, not a config; to go on with it: launch.py --workdir old'),
+    (['--workdir', 'old'], 'config.batch_size 3 -> 64, '),
+    (['--workdir', 'old'], ' and 2 more); take the old values'),
+    (['sample', '--out', '.'], 'holds 1 other image, such as a.png; expected a new or empty folder'),
+    (
+      ['inpaint', '--image', 'nope.png'],
+      'There is no image file or folder nope.png; images of a split are given as SPLIT',
+    ),
+    (['project', '--image', 'nope.png'], 'There is no image file or folder nope.png'),
+    (['anomaly', '--images', 'a.png', 'nope'], 'There is no image file or folder nope'),
+    (['evaluate', '--batch-size', '5'], 'Unrecognized arguments: --batch-size 5; see launch.py evaluate --help'),
+    (['evaluate', '--features', 'fid'], "Did you mean '2048'?"),
+    (['export', '--to', 'x', '--format', 'pytorch'], "Did you mean 'torch'?"),
+  ],
+)
+def test_a_mistake_of_a_newcomer_is_one_line_that_says_what_to_do(arguments, message, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  Image.new('L', (16, 16)).save('a.png')
+  (tmp_path / 'run.json').write_text('{}')
+  config = config_files.load('digits').to_dict() | {
+    'batch_size': 3,
+    'seed': 3,
+    'precision': 'bfloat16',
+    'loss': 'hinge',
+  }
+  config['data']['flip'] = config['generator']['bias'] = config['discriminator']['bias'] = True
+  config |= {'reuse_fakes': True, 'initialization': 'keras', 'batch_norm': {'decay': 0.5, 'epsilon': 1e-5}}
+  (tmp_path / 'old').mkdir()
+  (tmp_path / 'old' / 'config.json').write_text(json.dumps(config))
+  if arguments[0] in cli.COMMANDS:
+    arguments = [*arguments, '--workdir', 'digits']
+  else:
+    arguments = ['--config', 'digits', '--workdir', 'run', *arguments]
+  before = sorted(tmp_path.rglob('*'))
+  assert cli.main(arguments) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert error.count('\n') == 1
+  assert sorted(tmp_path.rglob('*')) == before
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,10 @@ KEYS = dict(flatten(cifar10.reference().to_dict()))
     (['fid'], ' Did you mean launch.py evaluate?'),
     (['resume'], ' Did you mean launch.py --workdir RUN?'),
     (['help'], ' Did you mean launch.py --help?'),
+    (['TRAIN', '--config', 'digits'], ' Did you mean launch.py train?'),
+    (['sample', '--workdir', 'x', '64'], 'Unrecognized arguments: 64; see launch.py sample --help'),
+    (['sample', '-w', 'x'], 'did you mean --workdir'),
+    (['--sample'], '`launch.py sample` draws from a run that is trained'),
     (['steps=100'], 'Did you mean --config.steps=100?'),
     (['config.steps=100'], 'Did you mean --config.steps=100?'),
     # Other commands.

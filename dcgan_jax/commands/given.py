@@ -27,7 +27,9 @@ def check(sources: Sequence[str]) -> None:
   """Raises DataError where one is neither a file, nor a folder, nor SPLIT:NUM."""
   for source in sources:
     if _split(source) is None and not pathlib.Path(source).exists():
-      raise DataError(f'Cannot read {source} as an image: there is no such file or folder, nor is it as test:8')
+      raise DataError(
+        f'There is no image file or folder {source}; images of a split are given as SPLIT:NUM, such as train:4'
+      )
 
 
 def read(restored: Any, sources: list[str], seed: int):

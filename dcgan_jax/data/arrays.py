@@ -92,7 +92,7 @@ def open_npz(
   """
   path = pathlib.Path(path).expanduser()
   if not path.is_file():
-    raise DataError(f'There is no file {path}; the npz source reads one .npz file written by np.savez.')
+    raise DataError(f'There is no file {path}; give one written by np.savez, --config.data.source=npz:FILE.')
   examples, labels = _arrays_of(path, split)
   if examples.ndim == 3 and examples.shape[1] == examples.shape[2] > _MOST_CHANNELS and channels != examples.shape[2]:
     examples = examples[..., np.newaxis]

@@ -210,7 +210,11 @@ def _no_folder(root: pathlib.Path) -> str:
     return f'{root} does not exist; give the folder without wildcards: its sub-folders are searched too.'
   near = [] if not root.parent.is_dir() else [path.name for path in root.parent.iterdir() if path.is_dir()]
   near = difflib.get_close_matches(root.name, near, n=1)
-  hint = f', did you mean {root.with_name(near[0])}?' if near else '; the folder source needs a folder with images.'
+  hint = (
+    f', did you mean {root.with_name(near[0])}?'
+    if near
+    else '; give the folder of your images, --config.data.source=folder:PATH.'
+  )
   return f'{root} does not exist{hint}'
 
 
