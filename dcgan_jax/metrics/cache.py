@@ -38,11 +38,12 @@ def cached(
   path = directory / f'{hashlib.sha256(said.encode()).hexdigest()[:20]}.npz'
   try:
     return _read(path, said, fits)
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     pass
   # NumPy and zipfile raise whatever damaged bytes happen to mean.
   except Exception as error:
-    _say(f'WARNING: {path} cannot be used ({error}); computing it again')
+    reason = error.strerror if isinstance(error, OSError) else None
+    _say(f'WARNING: {path} cannot be used ({reason or "damaged, or something else"}); computing it again')
   arrays = dict(make())
   try:
     _write(path, {**arrays, _IDENTITY: np.array(said)})
@@ -53,11 +54,11 @@ def cached(
 
 def _read(path: pathlib.Path, said: str, fits: Callable) -> dict[str, np.ndarray]:
   if path.exists() and not path.is_file():
-    raise ValueError('it is no file')  # Reading a pipe would wait without end.
+    raise ValueError  # Reading a pipe would wait without end.
   with path.open('rb') as file, np.load(file, allow_pickle=False) as archive:
     arrays = {name: archive[name] for name in archive.files}
   if str(arrays.pop(_IDENTITY, '')) != said or not fits(arrays):
-    raise ValueError('it holds something else')
+    raise ValueError
   return arrays
 
 
