@@ -133,7 +133,7 @@ def _open_data(config, directory):
   build_data.check_labels(config, source)
   record = data_record.describe(source)
   parallel.check_same_everywhere(json.dumps([len(source), record['range']]), 'data')
-  if has_begun and parallel.is_first_process() and (directory / 'run.json').exists():
+  if has_begun and (directory / 'run.json').exists():
     trained_on = workdir.read_config(directory)['data']['source']
     data_record.check_moved(before, record, old=trained_on, new=config.data.source)
     data_record.check_fits(
@@ -141,7 +141,7 @@ def _open_data(config, directory):
       conditional=config.tricks.generator_labels != 'none', title=config.data.source,
     )  # fmt: skip
     line = data_record.change(before, record, config.data.source)
-    if line:
+    if line and parallel.is_first_process():
       print(line, file=sys.stderr)
   return source, record
 

@@ -153,6 +153,12 @@ def test_a_grid_that_is_there_is_not_drawn_again(tmp_path):
   assert [path.name for path in (tmp_path / 'samples').iterdir()] == ['00000003.png']
 
 
+def test_of_grids_that_are_larger_than_a_gif_there_is_no_animation(tmp_path, monkeypatch):
+  images.save_png(tmp_path / '00000001.png', np.zeros((4, 9, 3), np.uint8))
+  monkeypatch.setattr(images, 'LONGEST_SIDE_OF_GIF', 8)
+  assert hooks.save_animation(tmp_path, origin=lambda step: None) is None
+
+
 def test_without_grids_there_is_no_animation(tmp_path):
   assert hooks.save_animation(tmp_path, origin=lambda step: None) is None
 

@@ -4,14 +4,16 @@ import io
 import struct
 import zlib
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import build_data, images
+from dcgan_jax import build_data, build_model, images
 from dcgan_jax.data import arrays, contents, folder
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.run import Run
 
 
 def open_folder(path, **options):
@@ -115,6 +117,27 @@ def test_a_ground_that_is_no_color_is_refused(tmp_path):
   write(tmp_path / 'a.png', [[7, 8], [9, 7]], np.uint8)
   with pytest.raises(ConfigError, match=r"config.data.ground is 'blak'; expected a color such as white, black"):
     open_folder(tmp_path, ground='blak')
+
+
+def test_references_and_given_files_are_read_as_the_training_data_are(tmp_path):
+  config = cifar10.get_config()
+  config.update(batch_size=1, data={'source': f'folder:{tmp_path}', 'image_size': 8, 'ground': 'black'})
+  for player in (config.generator, config.discriminator):
+    player.widths = (4,)
+  pixels = np.arange(64).reshape(8, 8)
+  write(tmp_path / 'a.png', pixels, np.uint16)
+  Image.fromarray(np.zeros((8, 8, 4), np.uint8) + np.uint8([9, 9, 9, 128])).save(tmp_path / 'b.png')
+  trained = build_data.build_source(config)
+  write(tmp_path / 'c.png', pixels * 100, np.uint16)
+  config = build_data.with_range(config, trained.value_range)
+  model = build_model.build_model(config, (8, 8, 3))
+  run = Run(config, model, jax.jit(model.create)(jax.random.key(0)), (8, 8, 3))
+  reference = build_data.build_reference(run.config, 'train')
+  given = run.read_images([tmp_path / 'a.png', tmp_path / 'b.png'])
+  for i in range(2):
+    np.testing.assert_array_equal(given[i], trained[i][0])
+    np.testing.assert_array_equal(reference.at(i), trained[i][0])
+  assert (given[0].max(), given[1].max()) == (255, 5)
 
 
 # What the examples look like.
