@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ from dcgan_jax.models import (
   upsampling,
 )
 from dcgan_jax.state import GANState, create_state
-from dcgan_jax.validate import strides_of
+from dcgan_jax.validate import flatten, strides_of
 
 GENERATORS = {'dcgan': dcgan.Generator, 'residual': residual.Generator, 'fully_connected': fully_connected.Generator}
 DISCRIMINATORS = {
@@ -227,19 +227,39 @@ def _discriminator(config: ConfigDict, shape: tuple[int, ...], num_classes: int 
   )
 
 
-# Options that not every network takes, the key that sets each, and its value that asks for nothing.
-_OPTIONAL = {
-  'norm_before_reshape': ('generator.norm_before_reshape', False),
-  'dropout': ('discriminator.dropout', 0.0),
-  'conv': ('tricks.upsampling', convolution.ConvTranspose),
+# What a network may declare in `takes`: the key that asks for it, and the values that ask for nothing.
+_OF_BOTH: dict[str, tuple[Any, ...]] = {
+  'strides': ('{}.strides', None),
+  'kernel_size': ('{}.kernel_size', 4),
+  'norm': ('{}.normalization', 'batch', 'none'),
+  'bias': ('{}.bias', True),
+  'conditioning': ('tricks.{}_labels', 'none', 'conditional_batch'),
+  'initialization': ('initialization', 'dcgan'),
+  'dtype': ('precision', 'float32'),
+  'spectral_norm': ('tricks.spectral_norm',),
+}
+_KEYS = {
+  'generator': _OF_BOTH
+  | {
+    'widths': ('{}.widths', (256, 128, 64)),
+    'activation': ('{}.negative_slope', 0.0),
+    'norm_before_reshape': ('{}.norm_before_reshape', False),
+    'conv': ('tricks.upsampling', 'transposed'),
+  },
+  'discriminator': _OF_BOTH
+  | {
+    'widths': ('{}.widths', (64, 128, 256)),
+    'activation': ('{}.negative_slope', 0.2),
+    'dropout': ('{}.dropout', 0.0),
+    'minibatch': ('tricks.minibatch', 'none'),
+  },
 }
 
 
 def _network(table: Mapping[str, Any], config: ConfigDict, player: str, **options: Any) -> nn.Module:
-  """A network of the table with the options it takes; refuses those that would be without effect."""
-  name, initialization = config[player].name, look_up(INITIALIZATIONS, config.initialization, 'config.initialization')
+  """A network of the table with the options that its class declares; refuses what is asked of it beyond them."""
+  name, widths = config[player].name, tuple(config[player].widths)
   make = look_up(table, name, f'config.{player}.name')
-  widths = tuple(config[player].widths)
   options |= {
     'widths': widths,
     'strides': strides_of(widths, config[player].strides),
@@ -247,15 +267,36 @@ def _network(table: Mapping[str, Any], config: ConfigDict, player: str, **option
     # A slope of 0 is ReLU.
     'activation': functools.partial(nn.leaky_relu, negative_slope=config[player].negative_slope),
     'bias': config[player].bias,
-    'initialization': initialization,
+    'initialization': look_up(INITIALIZATIONS, config.initialization, 'config.initialization'),
     'spectral_norm': player in config.tricks.spectral_norm,
     'dtype': look_up(PRECISIONS, config.precision, 'config.precision'),
   }
-  fields = {field.name for field in dataclasses.fields(make)}
-  for option, (key, off) in _OPTIONAL.items():
-    if option not in fields and options.get(option, off) != off:
-      raise ConfigError(f"config.{key} has no effect on the {player} '{name}'; leave it as in configs/cifar10.py")
-  return make(**{option: value for option, value in options.items() if option in fields})
+  takes = getattr(make, 'takes', ())
+  if not takes or not set(takes) <= options.keys():
+    raise ConfigError(
+      f"The {player} '{name}' does not declare what it takes; give its class `takes`, a tuple of some of "
+      f'{", ".join(sorted(options))}'
+    )
+  for option, key, value in _asked(config, player):
+    if option not in takes:
+      keys = sorted(_KEYS[player][taken][0].format(player) for taken in takes if taken != 'shape')
+      able = [f"'{other}'" for other, network in table.items() if option in getattr(network, 'takes', ())]
+      raise ConfigError(
+        f"config.{key} is {value!r}, which the {player} '{name}' cannot do; it takes {', '.join(keys)}. Leave "
+        f'config.{key} as in configs/cifar10.py, or set config.{player}.name to {" or ".join(able) or "another"}'
+      )
+  return make(**{option: options[option] for option in takes})
+
+
+def _asked(config: ConfigDict, player: str) -> Iterator[tuple[str, str, Any]]:
+  """Each option for which a config asks more of a network than configs/cifar10.py, with its key and value."""
+  flat = dict(flatten(config.to_dict()))
+  for option, (key, *idle) in _KEYS[player].items():
+    value = flat[key := key.format(player)]
+    if (player in value) if option == 'spectral_norm' else (value not in idle):
+      yield option, key, value
+  if player == 'generator' and config.tricks.generator_labels == 'conditional_batch':
+    yield 'norm', 'tricks.generator_labels', 'conditional_batch'
 
 
 def _norm(config: ConfigDict, player: ConfigDict, name: str) -> Callable | None:

@@ -336,6 +336,16 @@ _COMBINATIONS: tuple[tuple[Callable[[_Values], bool], str], ...] = (
     'set config.generator.norm_before_reshape to False',
   ),
   (
+    lambda v: v.generator_normalization == 'none' and v.generator_norm_before_reshape,
+    'config.generator.norm_before_reshape says where to normalise, and config.generator.normalization is '
+    "'none'; set norm_before_reshape to False",
+  ),
+  (
+    lambda v: len(v.discriminator_widths) == 1 and v.discriminator_normalization not in ('batch', 'none'),
+    'config.discriminator.normalization is of all layers but the first, and config.discriminator.widths has one; '
+    "set it to 'none', or give more widths",
+  ),
+  (
     lambda v: v.tricks_warm_up >= v.steps,
     'config.tricks.warm_up takes all of config.steps; make it shorter',
   ),

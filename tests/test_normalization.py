@@ -208,7 +208,7 @@ def test_layer_norm_of_a_vector_averages_over_its_units():
 
 @pytest.mark.parametrize('shape', [(8, 5), (8, 1, 1, 5)])
 def test_instance_norm_without_space_is_refused_with_the_key_to_change(shape):
-  with pytest.raises(ConfigError, match='spatial size above 1.*config.generator.norm_before_reshape to False'):
+  with pytest.raises(ConfigError, match='averages over space.*config.generator.norm_before_reshape to False'):
     start(called('instance'), jnp.zeros(shape))
 
 

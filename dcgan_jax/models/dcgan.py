@@ -55,6 +55,10 @@ class Generator(nn.Module):
   References: Radford et al. 2016, figure 1 and section 3.
   """
 
+  takes = (
+    'shape', 'widths', 'strides', 'kernel_size', 'activation', 'norm', 'norm_before_reshape', 'bias', 'initialization',
+    'conv', 'conditioning', 'spectral_norm', 'dtype',
+  )  # fmt: skip
   shape: tuple[int, ...]
   widths: tuple[int, ...]
   strides: tuple[int, ...]
@@ -118,6 +122,10 @@ class Discriminator(nn.Module):
     dtype: of activations; parameters and logits are float32.
   """
 
+  takes = (
+    'widths', 'strides', 'kernel_size', 'activation', 'norm', 'dropout', 'bias', 'initialization', 'conditioning',
+    'minibatch', 'spectral_norm', 'dtype',
+  )  # fmt: skip
   widths: tuple[int, ...]
   strides: tuple[int, ...]
   kernel_size: int | tuple[int, ...]

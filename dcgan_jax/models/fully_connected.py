@@ -28,6 +28,9 @@ class Generator(nn.Module):
     dtype: of activations; parameters are float32.
   """
 
+  takes = (
+    'shape', 'widths', 'activation', 'norm', 'bias', 'initialization', 'conditioning', 'spectral_norm', 'dtype',
+  )  # fmt: skip
   shape: tuple[int, ...]
   widths: tuple[int, ...]
   activation: Callable
@@ -76,6 +79,10 @@ class Discriminator(nn.Module):
     dtype: of activations; parameters and logits are float32.
   """
 
+  takes = (
+    'widths', 'activation', 'norm', 'dropout', 'bias', 'initialization', 'conditioning', 'minibatch', 'spectral_norm',
+    'dtype',
+  )  # fmt: skip
   widths: tuple[int, ...]
   activation: Callable
   norm: Callable | None

@@ -148,9 +148,9 @@ def instance(
   del train, labels
   if math.prod(x.shape[1:-1]) == 1:
     raise ConfigError(
-      f'instance normalisation needs a spatial size above 1 to average over, not activations of shape '
-      f'[B, {", ".join(map(str, x.shape[1:]))}]; set config.generator.norm_before_reshape to False where it is True, '
-      'or choose another normalisation'
+      'instance normalisation averages over space, which activations of shape '
+      f'[B, {", ".join(map(str, x.shape[1:]))}] do not have; set config.generator.norm_before_reshape to False '
+      "where it is True, or the network's normalization to 'batch', 'layer' or 'none'"
     )
   return nn.InstanceNorm(epsilon=epsilon, scale_init=gains, dtype=dtype, name=name)(x)
 

@@ -90,6 +90,10 @@ class Generator(nn.Module):
   References: Miyato et al. 2018, table 4a.
   """
 
+  takes = (
+    'shape', 'widths', 'strides', 'kernel_size', 'activation', 'norm', 'bias', 'initialization', 'conditioning',
+    'spectral_norm', 'dtype',
+  )  # fmt: skip
   shape: tuple[int, ...]
   widths: tuple[int, ...]
   strides: tuple[int, ...]
@@ -149,6 +153,10 @@ class Discriminator(nn.Module):
   References: Miyato et al. 2018, table 4b.
   """
 
+  takes = (
+    'widths', 'strides', 'kernel_size', 'activation', 'norm', 'bias', 'initialization', 'conditioning', 'minibatch',
+    'spectral_norm', 'dtype',
+  )  # fmt: skip
   widths: tuple[int, ...]
   strides: tuple[int, ...]
   kernel_size: int | tuple[int, ...]
