@@ -66,8 +66,8 @@ _NO_DEFECTS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs one command; returns the exit code: 2 for a user's mistake, 1 for a run that diverged, 130 or 143 for
-  one that a signal stopped."""
+  """Runs one command; returns the exit code: 2 for a user's mistake, 1 for a run that diverged, 128 + the signal's
+  number for one that a signal stopped."""
   argv = list(sys.argv[1:] if argv is None else argv)
   # A path in a message may hold what the encoding of a terminal has no bytes for.
   for stream in (sys.stdout, sys.stderr):
