@@ -2,6 +2,7 @@
 
 import pathlib
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -80,6 +81,23 @@ def test_labels_are_drawn_as_often_as_the_reference_has_them(config):
   worse = in_turn.measure(draw(MODEL.labels(np.arange(200)), 2), seed=0)['fid64_200_train']
   assert report['fid64_200_train'] < 0.2 * worse
   assert report['protocol']['labels'] == 'each class as often as in the reference'
+
+
+def test_an_evaluation_while_training_draws_labels_as_the_real_images_have_them(config, tmp_path, monkeypatch):
+  config.evaluation.update(every=5, num=200)
+  monkeypatch.setattr(build, 'Checkpoints', mock.MagicMock())
+  monkeypatch.setattr(build.hooks, 'Evaluation', lambda *_, measure, **__: measure)
+  evaluator = build_evaluation.build_evaluator(config, features='64', weights=None, reference='train')
+  asked = []
+
+  def draw_labels(variables, *, num, labels):
+    asked.append(labels(np.arange(num)))
+    return draw(asked[-1], 2)
+
+  measure_state = build._evaluation(config, tmp_path, evaluator, draw_labels, model=MODEL, progress=None, step=0)
+  report, labels, _ = measure(config)
+  assert measure_state({}) == {name: value for name, value in report.items() if name != 'protocol'}
+  np.testing.assert_array_equal(asked[0], labels)
 
 
 def test_one_class_is_compared_with_its_own_images(config):
