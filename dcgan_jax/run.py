@@ -85,6 +85,8 @@ class Run:
       raise ConfigError(f'num is {num}; expected 1 sample or more, so give a larger number')
     label = self.label(label)
     variables = self.variables_of(live=live)
+    if labels is not None and (self.num_classes is None or len(labels) != num):
+      raise ConfigError(f'{len(labels)} labels for {num} samples; expected one for each, of a run with labels')
     labels = self.labels(num, label) if labels is None else labels
     labels_of = sample.no_labels if labels is None else functools.partial(sample.given, labels=labels)
     return sample.draw(

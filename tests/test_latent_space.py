@@ -140,6 +140,17 @@ def test_image_files_are_fitted_to_the_run(run, tmp_path):
     run.read_images([tmp_path / 'text.png'])
 
 
+def test_each_sample_may_have_a_label_of_its_own(run, conditional):
+  labels = np.array([2, 0, 0, 1], np.int32)
+  drawn = conditional.sample(4, seed=1, labels=labels)
+  for label in range(3):
+    alone = conditional.sample(4, seed=1, label=label)
+    assert np.abs(drawn[labels == label].astype(int) - alone[labels == label]).max() <= 1
+  for loaded, num in ((run, 4), (conditional, 5)):
+    with pytest.raises(ConfigError, match=f'4 labels for {num} samples; expected one for each'):
+      loaded.sample(num, labels=labels)
+
+
 @pytest.fixture
 def loaded(run, monkeypatch):
   monkeypatch.setattr('dcgan_jax.run.load', lambda directory, step=None, data_dir=None: run)

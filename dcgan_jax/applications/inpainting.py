@@ -224,7 +224,7 @@ def inpaint(
     label: the class to search in, of a run with labels; None: one class after the other, restart i in i mod classes.
     seed: of the starting points.
     rows: searches that run side by side. The last ones are filled up, so that one program is compiled for any number of
-      images; no effect on the result, unless the discriminator compares the images of a batch.
+      images; changes the result by rounding alone, unless the discriminator compares the images of a batch.
 
   Raises:
     DataError: the images are none, or not of the run's shape, or a mask is of another shape or covers all or nothing.

@@ -199,7 +199,7 @@ def run_probe(
     costs: C of the machine, to choose from.
     num_validation: training examples held out to choose the cost; None is a fifth.
     seed: of everything random.
-    batch_size: examples at a time through a network; no effect on the result.
+    batch_size: examples at a time through a network; changes the result by rounding alone.
     report: called with a line of progress.
 
   Returns:

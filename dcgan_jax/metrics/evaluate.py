@@ -47,7 +47,7 @@ class Evaluator:
       net: the feature net.
       mapped: net.apply on all devices, as `parallel.compile_map` makes it.
       reference: the real images.
-      batch_size: images at a time; no effect on the results.
+      batch_size: images at a time; changes the results by rounding alone.
       cache: folder where a reference's features are kept from run to run.
     """
     self.net = net

@@ -76,7 +76,7 @@ def extract(
     mapped: net.apply on all devices, as `parallel.compile_map` makes it.
     batches: uint8 images [b, H, W, C], any b.
     num: how many images.
-    batch_size: images at a time; no effect on the result. The last batch is filled up.
+    batch_size: images at a time; changes the result by rounding alone. The last batch is filled up.
     title: of the progress bar.
 
   Returns:
