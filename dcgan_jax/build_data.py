@@ -16,6 +16,7 @@ from dcgan_jax.data import arrays, contents, digits, folder, resident, streamed,
 from dcgan_jax.data.order import permutation, read_many
 from dcgan_jax.errors import ConfigError, DataError, counted, printable
 from dcgan_jax.metrics import evaluate
+from dcgan_jax.metrics.features import with_bar
 
 # Examples that are looked at before training: files take a while, what is in memory is there.
 _LOOKED_AT = {True: 1000, False: 16}
@@ -252,9 +253,12 @@ def read_part(source: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
   """All examples of a labelled source with their labels, uint8 [N, *shape] and int32 [N], or `most`, drawn evenly."""
   if isinstance(source, arrays.ArraySource) and len(source) <= most:
     return source.examples, source.labels
-  rows = None if len(source) <= most else np.sort(permutation(0, 0, len(source))[:most])
-  batches = list(_Examples(source, rows).pairs())
-  return np.concatenate([images for images, _ in batches]), np.concatenate([np.int32(labels) for _, labels in batches])
+  part = _Examples(source, None if len(source) <= most else np.sort(permutation(0, 0, len(source))[:most]))
+  images, first = np.empty((len(part.rows), *source.shape), np.uint8), 0
+  for batch in with_bar(part.batches(), num=len(images), title='Reading the data'):
+    images[first : first + len(batch)] = batch
+    first += len(batch)
+  return images, part.labels()
 
 
 def open_labelled(
