@@ -20,10 +20,11 @@ def find_class(wanted: int | str, number: int, names: Sequence[str] | None) -> i
   Raises:
     ConfigError: no such class.
   """
-  if names and str(wanted) in names and isinstance(wanted, str):
+  if names and isinstance(wanted, str) and wanted in names:
     return names.index(wanted)
   # Of the folders 1, 2 and 10 the class '1' is the first, so that a number there could only be mistaken for a name.
-  is_number = isinstance(wanted, int) or (wanted.isdecimal() and not any(name.isdecimal() for name in names or ()))
+  by_number = not any(name.isdecimal() for name in names or ())
+  is_number = (wanted.isdecimal() and by_number) if isinstance(wanted, str) else True
   if is_number and 0 <= int(wanted) < number:
     return int(wanted)
   known = show(names) if names else f'the classes 0 to {number - 1}'

@@ -126,6 +126,7 @@ def test_labels_of_an_unconditional_run_may_be_anything():
     (1, ['cat', 'dog'], 1),
     ('10', ['1', '2', '10'], 2),
     (2, ['1', '2', '10'], 2),
+    (np.int64(1), ['cat', 'dog'], 1),
     ('1', None, 1),
   ],
 )
