@@ -19,7 +19,7 @@ from dcgan_jax.build_evaluation import check_evaluation, open_evaluator, sample_
 from dcgan_jax.build_game import build_game, build_loss
 from dcgan_jax.build_model import build_model, check_memory
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, UserError
+from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, UserError, say
 from dcgan_jax.record import Events, cut, read_lines
 from dcgan_jax.state import GANState
 
@@ -86,7 +86,7 @@ def run_training(
           raise
         rescues.append({'step': _go_back(directory, rescues), 'reason': str(error)})
         which = f'rescue {len(rescues)} of {max_rescues}'
-        print(f'{error}. Back to step {rescues[-1]["step"]} at half the learning rates, {which}', file=sys.stderr)
+        say(f'{error}. Back to step {rescues[-1]["step"]} at half the learning rates, {which}', sys.stderr)
       except Exception as error:
         explained = _explained(error, config, directory)
         if explained is None:
@@ -142,7 +142,7 @@ def _open_data(config, directory):
     )  # fmt: skip
     line = data_record.change(before, record, config.data.source)
     if line and parallel.is_first_process():
-      print(line, file=sys.stderr)
+      say(line, sys.stderr)
   return source, record
 
 
@@ -223,11 +223,11 @@ def _announce(config, directory, source, first, devices, rescues, record, *, lac
   if first > config.steps or (first == config.steps and not lacks):
     beyond = f'at step {first}, beyond config.steps {config.steps}; give more than {first} to go on'
     finished = f'finished: step {first} of {config.steps}. To go on, give a larger --config.steps'
-    print(f'{directory} is {beyond if first > config.steps else finished}')
+    say(f'{directory} is {beyond if first > config.steps else finished}')
     return
   before = workdir.read_config(directory)['steps'] if first else config.steps
   if before != config.steps and config.tricks.decay != 'constant':
-    print(
+    say(
       f'config.steps {before:,} -> {config.steps:,}: from here on the learning rates are those of a run of '
       f'{config.steps:,} steps (config.tricks.decay {config.tricks.decay})'
     )
@@ -237,7 +237,7 @@ def _announce(config, directory, source, first, devices, rescues, record, *, lac
   starts = [*workdir.starts(directory), start]
   workdir.write(directory, 'config.json', config.to_dict())
   workdir.write(directory, 'run.json', {**described, 'starts': starts, 'data': record})
-  print(
+  say(
     f'{"Resuming" if first else "Training"} {directory} at step {first:,} of {config.steps:,}: '
     f'{len(source):,} examples {" x ".join(map(str, source.shape))} of {config.data.source}, '
     f'batches of {config.batch_size} on {len(devices)} {devices[0].platform} device{"s" * (len(devices) > 1)}'
@@ -340,6 +340,6 @@ def _finish(config, directory, *, is_new: bool) -> None:
     return
   animation = hooks.save_animation(samples, origin=functools.partial(build_origin(config, directory), seed=config.seed))
   if is_new:
-    print(f'Samples: {max(samples.glob("[0-9]*"), default=samples)}')
+    say(f'Samples: {max(samples.glob("[0-9]*"), default=samples)}')
   if animation:
-    print(f'Training as an animation: {animation}')
+    say(f'Training as an animation: {animation}')

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from dcgan_jax import classes, sample, unknown_names
 from dcgan_jax.data import arrays, contents, digits, folder, resident, streamed, tfds
 from dcgan_jax.data.order import permutation, read_many
-from dcgan_jax.errors import ConfigError, DataError, counted, printable
+from dcgan_jax.errors import ConfigError, DataError, counted, printable, say
 from dcgan_jax.metrics import evaluate
 from dcgan_jax.metrics.features import with_bar
 
@@ -156,7 +156,7 @@ def warn_of_contents(config: ConfigDict, source: Any, feeder: Any) -> None:
   examples = feeder.data['images'][rows] if feeder.data else _read(source, rows.tolist())[0]
   fault = contents.fault(examples, robust=getattr(source, 'value_range', None) is not None)
   if fault:
-    print(f'WARNING: {config.data.source}: {fault}', file=sys.stderr)
+    say(f'WARNING: {config.data.source}: {fault}', sys.stderr)
 
 
 def with_data_dir(config: ConfigDict, data_dir: str | None) -> ConfigDict:

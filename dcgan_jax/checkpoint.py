@@ -21,7 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
 
-from dcgan_jax.errors import CheckpointError
+from dcgan_jax.errors import CheckpointError, say
 from dcgan_jax.state import GANState
 
 _ITEMS = ('state', 'manifest', 'about')
@@ -181,7 +181,7 @@ class Checkpoints:
     for step, problem in zip(damaged, problems, strict=True):
       kept = self.directory / str(step) if self._read_only else self._rename(step, 'damaged')
       line = f'WARNING: the checkpoint of step {step} cannot be used ({problem}); going on from that of step {used}.'
-      print(f'{line} Nothing was deleted: it is {kept}', file=sys.stderr)
+      say(f'{line} Nothing was deleted: it is {kept}', sys.stderr)
 
   def set_aside(self, step: int) -> None:
     """Takes a checkpoint out of the run, as `<step>.diverged`."""

@@ -4,7 +4,7 @@ import difflib
 import errno
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 
 class UserError(Exception):
@@ -91,6 +91,12 @@ def counted(number: int, noun: str) -> str:
   return f'{number:,} {noun if number == 1 else plural}'
 
 
-def printable(text: str) -> str:
-  """The text on one line, without the control characters that a terminal would obey."""
-  return ''.join(character for character in ' '.join(text.split()) if unicodedata.category(character) != 'Cc')
+def printable(text: object) -> str:
+  """The text on one line, without what a terminal would obey; a byte of a path that is no text becomes \\udcff."""
+  kept = (c for c in ' '.join(str(text).split()) if unicodedata.category(c) not in ('Cc', 'Cf'))
+  return ''.join(kept).encode('utf-8', 'backslashreplace').decode()
+
+
+def say(line: object, stream: TextIO | None = None) -> None:
+  """Prints one line, which may hold names of files, classes and keys that others chose, on stdout or another stream."""
+  print(printable(line), file=stream)

@@ -5,7 +5,9 @@ in a work directory, and a model card. StableHLO is the generator as a program f
 is that of the PyTorch DCGAN example (torch_layout.py).
 """
 
+import contextlib
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,15 +54,15 @@ def write(
   """
   write_format = look_up(_FORMATS, format, 'format')
   check_directory(directory)
-  config, described = _public(run.config.to_dict()), workdir.describe_run(run.shape, run.num_classes, [])
+  config, described = _public_config(run.config.to_dict()), workdir.describe_run(run.shape, run.num_classes, [])
   described |= {'step': run.step, 'data': {'classes': run.class_names}}
   if (run.directory / 'run.json').exists():
     said = workdir.read(run.directory, 'run.json')
-    imported, license = imported or said.get('imported'), license or said.get('license')
+    imported, license = public(imported or said.get('imported')), license or said.get('license')
   described |= {key: value for key, value in (('imported', imported), ('license', license)) if value is not None}
   _check_same(directory, config, run.step)
   files = write_format(run)
-  evaluations = dict(_evaluations(run.directory, run.step))
+  evaluations = {name: public(report) for name, report in _evaluations(run.directory, run.step)}
   directory.mkdir(parents=True, exist_ok=True)
   workdir.write(directory, 'config.json', config)
   workdir.write(directory, 'run.json', described)
@@ -79,7 +81,8 @@ def write(
     players=players, imported=imported, license=license, evaluations=list(evaluations.values()),
     has_picture=is_image, files={path.name for path in directory.iterdir()},
   )  # fmt: skip
-  (directory / 'README.md').write_text(card, encoding='utf-8')
+  # A name may hold bytes that are no text.
+  (directory / 'README.md').write_bytes(card.encode('utf-8', 'backslashreplace'))
 
 
 def check_directory(directory: pathlib.Path) -> None:
@@ -169,7 +172,8 @@ def _stablehlo(run: Any) -> dict[str, Any]:
   if run.num_classes is not None:
     inputs.append(jax.ShapeDtypeStruct((batch,), jnp.int32))
   generate = jax.jit(lambda z, *labels: run.generator(variables, z, *labels))
-  program = bytes(jax.export.export(generate, platforms=PLATFORMS)(*inputs).serialize())
+  with _without_source_directories():
+    program = bytes(jax.export.export(generate, platforms=PLATFORMS)(*inputs).serialize())
   return {STABLEHLO: lambda path: path.write_bytes(program)}
 
 
@@ -190,9 +194,38 @@ def _torch(run: Any) -> dict[str, Any]:
 _FORMATS = {'safetensors': _safetensors, 'stablehlo': _stablehlo, 'torch': _torch}
 
 
-def _public(config: dict[str, Any]) -> dict[str, Any]:
+@contextlib.contextmanager
+def _without_source_directories() -> Iterator[None]:
+  """Lets a program name the source files that it was traced from without the directories of this machine."""
+  option = 'jax_hlo_source_file_canonicalization_regex'
+  before = getattr(jax.config, option)
+  jax.config.update(option, r'.*[/\\]')
+  try:
+    yield
+  finally:
+    jax.config.update(option, before)
+
+
+def public(value: Any) -> Any:
+  """A value of a config or protocol with the last names alone of absolute paths and of folder: and npz: sources."""
+  if isinstance(value, Mapping):
+    return {public(key): public(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return type(value)(map(public, value))
+  found = isinstance(value, str) and re.fullmatch(r'((?:[a-z]\w+:)?)(.+)', value, re.DOTALL)
+  if not found:
+    return value
+  kind, path = found.groups()
+  is_path = kind in ('folder:', 'npz:') or re.match(r'[/\\~]|[A-Za-z]:[/\\]', path)
+  return kind + (re.split(r'[/\\]', path.rstrip('/\\'))[-1] or 'unknown') if is_path else value
+
+
+def _public_config(config: dict[str, Any]) -> dict[str, Any]:
   """The config without the directories of the machine it was trained on."""
-  return config | {'data': config['data'] | {'dir': None}}
+  weights = config['evaluation']['weights']
+  weights = public(weights and str(pathlib.Path(weights).expanduser().absolute()))
+  changes = {'data': {'dir': None}, 'evaluation': {'weights': weights}}
+  return public(config | {group: config[group] | values for group, values in changes.items()})
 
 
 def _evaluations(directory: pathlib.Path, step: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dcgan_jax import images, progress, sample
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.errors import CheckpointError, DataError, DivergenceError
+from dcgan_jax.errors import CheckpointError, DataError, DivergenceError, printable
 from dcgan_jax.record import Events, Lines
 from dcgan_jax.state import GANState
 from dcgan_jax.stopping import StopSignals
@@ -70,7 +70,7 @@ class Progress:
 
   def say(self, line: str) -> None:
     """Prints a line, in a terminal above the bar."""
-    self._bar.write(line, file=sys.stderr)
+    self._bar.write(printable(line), file=sys.stderr)
 
   def close(self) -> None:
     self._bar.close()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
-from dcgan_jax.errors import ConfigError, DataError, printable
+from dcgan_jax.errors import ConfigError, DataError, printable, say
 from dcgan_jax.pixel_budget import PixelBudget
 
 SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -85,7 +85,7 @@ def warn_of_others(folder: pathlib.Path, names: Iterable[str]) -> None:
 @functools.cache
 def warn_once(line: str) -> None:
   """Prints a line on stderr, unless it was."""
-  print(line, file=sys.stderr)
+  say(line, sys.stderr)
 
 
 def read(

@@ -18,7 +18,7 @@ import filelock
 import platformdirs
 
 from dcgan_jax import nearby_runs
-from dcgan_jax.errors import CheckpointError, ConfigError, printable, remedy
+from dcgan_jax.errors import CheckpointError, ConfigError, printable, remedy, say
 from dcgan_jax.validate import complete, flatten, validate
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
@@ -106,9 +106,9 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
     try:
       lock.acquire(timeout=0)
     except NotImplementedError:
-      print(f'{workdir} is on a file system without locks; see that one process alone trains there', file=sys.stderr)
+      say(f'{workdir} is on a file system without locks; see that one process alone trains there', sys.stderr)
     if holder.exists():
-      print(f'{workdir} was left by {_who(holder)} without a word; taking it over', file=sys.stderr)
+      say(f'{workdir} was left by {_who(holder)} without a word; taking it over', sys.stderr)
     write(workdir, holder.name, {'process': os.getpid(), 'host': platform.node(), 'since': _now()})
   except filelock.Timeout as error:
     raise CheckpointError(

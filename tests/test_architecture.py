@@ -143,6 +143,16 @@ def test_no_dynamic_imports_nor_decorator_registries():
     assert 'register' not in path.read_text()
 
 
+def test_what_others_named_is_printed_by_say_alone():
+  # It takes out what a terminal would obey. The command line escapes its messages itself, JSON escapes its strings.
+  for path in FILES:
+    printed = [node.args for node in _nodes(path) if isinstance(node, ast.Call) and ast.unparse(node.func) == 'print']
+    free = [
+      args for args in printed if not isinstance(args[0], ast.Constant) and 'json.dumps' not in ast.unparse(args[0])
+    ]
+    assert not free or _name(path) in ('errors', 'cli', 'tables'), f'{_name(path)}: {ast.unparse(free[0][0])}'
+
+
 def test_no_file_is_over_400_lines_and_no_function_over_80():
   for path in FILES:
     assert len(path.read_text().splitlines()) <= 400, path

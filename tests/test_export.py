@@ -483,3 +483,47 @@ def test_the_shipped_export_is_small_and_draws_every_digit():
   assert set(labels[nearest[:, 0]]) == set(range(10))
   # Between real digits the median is 425, to noise 1,815, to samples of untrained networks 1,429.
   assert 300 < np.median(distances) < 750
+
+
+@pytest.mark.parametrize(
+  ('value', 'expected'),
+  [
+    ('folder:/home/ada/faces/', 'folder:faces'),
+    ('folder:../ada/faces', 'folder:faces'),
+    ('npz:C:\\Users\\ada\\faces.npz', 'npz:faces.npz'),
+    ('mapped:/home/ada/faces.npy', 'mapped:faces.npy'),
+    ('~/faces.pth', 'faces.pth'),
+    ('folder:/', 'folder:unknown'),
+    ('tfds:lsun/bedroom:3.1.0', 'tfds:lsun/bedroom:3.1.0'),
+    ('digits', 'digits'),
+    ({'/a/b': ['/c/d', 1, None]}, {'b': ['d', 1, None]}),
+  ],
+)
+def test_of_paths_the_last_name_alone_is_public(value, expected):
+  assert export.public(value) == expected
+
+
+def test_no_file_of_an_export_names_a_directory_of_this_machine(tmp_path, monkeypatch):
+  secret = '/home/ada/secret'
+  run = _run(data__source=f'folder:{secret}/faces', evaluation__weights=f'{secret}/weights.pth')
+  monkeypatch.setattr(run, 'directory', tmp_path / 'ada' / 'secret' / 'run')
+  protocol = PROTOCOL | {'reference': f'folder:{secret}/faces', 'weights': f'{secret}/weights.pth'}
+  (run.directory / 'evaluations').mkdir(parents=True)
+  workdir.write(run.directory / 'evaluations', 'a.json', {'fid': 1.0, 'protocol': protocol})
+  workdir.write(run.directory, 'run.json', {'imported': f'{secret}/netG.safetensors'})
+  for name in ('safetensors', 'stablehlo', 'torch'):
+    export.write(run, tmp_path / 'export', format=name)
+  written = [path for path in (tmp_path / 'export').rglob('*') if path.is_file()]
+  assert len(written) >= 8
+  package = str(pathlib.Path(export.__file__).parent)
+  for path in written:
+    for text in (b'secret', b'/home', bytes(tmp_path), package.encode()):
+      assert text not in path.read_bytes(), (path.name, text)
+  assert dcgan_jax.load(tmp_path / 'export').config.data.source == 'folder:faces'
+  found = dcgan_jax.load(tmp_path / 'export', data_dir=secret).config.data.source
+  assert found == f'folder:{secret}/faces'
+
+
+def test_a_name_that_is_no_text_is_exported(tmp_path):
+  export.write(_run(data__source='folder:/a/b\udcff\u202e'), tmp_path)
+  assert '`folder:b\\udcff`' in (tmp_path / 'README.md').read_text()

@@ -5,7 +5,7 @@ import sys
 
 from dcgan_jax import flags
 from dcgan_jax.commands import given
-from dcgan_jax.errors import ConfigError, DataError, counted
+from dcgan_jax.errors import ConfigError, DataError, counted, printable, say
 
 # What the columns of scores are called, by --score.
 _TITLES = {'anogan': ('AnoGAN', 'its residual alone', 'its features alone'), 'features': ("D's features, nearest",)}
@@ -44,7 +44,7 @@ def anomaly(argv: list[str]) -> None:
     )
     *columns, nearest = search.search(
       examples, restored.latents(args.restarts, seed=args.seed), labels, steps=args.steps,
-      report=functools.partial(print, file=sys.stderr, flush=True),
+      report=functools.partial(say, stream=sys.stderr),
     )  # fmt: skip
   if args.images:
     _print_scores(names, columns)
@@ -59,7 +59,7 @@ def anomaly(argv: list[str]) -> None:
     real = 'the images that were given'
     origin = restored.origin(seed=args.seed, real=real) if args.score == 'anogan' else None
     images.save_png(args.out, anomalies.sheet(examples, nearest, columns[0]), origin=origin)
-    print(f'Images, the nearest to each, and where they differ, highest score first: {args.out}', file=sys.stderr)
+    say(f'Images, the nearest to each, and where they differ, highest score first: {args.out}', sys.stderr)
 
 
 def _parse(argv: list[str]):
@@ -135,4 +135,4 @@ def _print_scores(names, columns) -> None:
   writer = csv.writer(sys.stdout, lineterminator='\n')
   writer.writerow([*('score', 'residual', 'features')[: len(columns)], 'image'])
   for row in (-columns[0]).argsort(kind='stable'):
-    writer.writerow([*(f'{column[row]:.4f}' for column in columns), names[row]])
+    writer.writerow([*(f'{column[row]:.4f}' for column in columns), printable(names[row])])

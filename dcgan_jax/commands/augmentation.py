@@ -1,8 +1,10 @@
+import functools
 import json
 import pathlib
 import sys
 
 from dcgan_jax import flags
+from dcgan_jax.errors import say
 
 
 def augmentation(argv: list[str]) -> None:
@@ -35,11 +37,11 @@ def augmentation(argv: list[str]) -> None:
     test(),
     num_samples=args.num,
     seeds=range(args.seeds),
-    report=lambda line: print(line, file=sys.stderr, flush=True),
+    report=functools.partial(say, stream=sys.stderr),
   )
   tables.show(*data_augmentation.table(result))
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     numbers = result._asdict() | {'command': f'launch.py augmentation {" ".join(argv)}'}
     args.out.write_text(json.dumps(numbers, indent=2), encoding='utf-8')
-    print(f'All numbers: {args.out}')
+    say(f'All numbers: {args.out}')

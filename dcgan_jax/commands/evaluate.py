@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcgan_jax import flags
+from dcgan_jax.errors import say
 
 
 def evaluate(argv: list[str]) -> None:
@@ -55,9 +56,9 @@ def evaluate(argv: list[str]) -> None:
     _show(report)
   else:
     print(json.dumps(report, indent=2))
-  print(
+  say(
     f'Written to {directory / name}.json; samples beside the real images nearest to them: {name}_neighbours.png',
-    file=sys.stderr,
+    sys.stderr,
   )
 
 
@@ -89,4 +90,4 @@ def _show(report: Mapping[str, Any]) -> None:
   protocol = report['protocol']
   if protocol['features'] != '2048':
     same = 'the same weights_sha256' if protocol['features'] == 'self' else 'the same features'
-    print(f'Features {protocol["features"]}: another scale than FID-2048, the FID of papers; compare within {same}.')
+    say(f'Features {protocol["features"]}: another scale than FID-2048, the FID of papers; compare within {same}.')

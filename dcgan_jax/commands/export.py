@@ -1,7 +1,7 @@
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError, look_up
+from dcgan_jax.errors import ConfigError, look_up, say
 
 _FORMATS = {
   'safetensors': 'a folder that dcgan_jax.load and every --workdir take',
@@ -47,8 +47,8 @@ def export(argv: list[str]) -> None:
   restored = run.load(args.workdir, step=args.step)
   exports.write(restored, args.to, format=args.format, license=args.license)
   size = sum(path.stat().st_size for path in args.to.iterdir() if path.is_file())
-  print(
+  say(
     f'Step {restored.step} of {args.workdir} as {args.format}: {args.to} ({size / 1e6:.1f} MB), described in README.md'
   )
   if args.push is not None:
-    print(f'Pushed to {hub.upload(args.to, args.push, exports.FILES)}')
+    say(f'Pushed to {hub.upload(args.to, args.push, exports.FILES)}')

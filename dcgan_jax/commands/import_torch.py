@@ -2,7 +2,7 @@ import pathlib
 
 from dcgan_jax import flags
 from dcgan_jax.commands.train import read_config
-from dcgan_jax.errors import CheckpointError
+from dcgan_jax.errors import CheckpointError, say
 from dcgan_jax.model_card import UNKNOWN
 
 
@@ -38,7 +38,7 @@ def import_torch(argv: list[str]) -> None:
   export.write(
     run.Run(config, build_model.build_model(config, shape), state, shape, args.to), args.to, imported=args.source.name
   )
-  print(f'A {" and a ".join(read)} of {size} x {size} x {channels}: {args.to}; launch.py sample --workdir {args.to}')
+  say(f'A {" and a ".join(read)} of {size} x {size} x {channels}: {args.to}; launch.py sample --workdir {args.to}')
 
 
 def _overrides(networks: dict, data: str) -> list[str]:

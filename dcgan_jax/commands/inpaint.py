@@ -3,7 +3,7 @@ import pathlib
 
 from dcgan_jax import flags
 from dcgan_jax.commands import given
-from dcgan_jax.errors import ConfigError, DataError, counted, printable
+from dcgan_jax.errors import ConfigError, DataError, counted, say
 
 
 def inpaint(argv: list[str]) -> None:
@@ -54,7 +54,7 @@ def inpaint(argv: list[str]) -> None:
     missing = inpainting.random(restored.shape, len(x), share=args.mask, seed=args.seed)
   else:
     missing = inpainting.MASKS[args.mask](restored.shape)
-  print(f'{missing.mean():.1%} of the pixels are missing')
+  say(f'{missing.mean():.1%} of the pixels are missing')
   found = inpainting.inpaint(
     restored, x, missing, completions=args.completions, restarts=args.restarts, steps=args.steps, label=args.label,
     seed=args.seed,
@@ -63,8 +63,8 @@ def inpaint(argv: list[str]) -> None:
   origin = restored.origin(seed=args.seed, real='the first column, and everywhere what was not missing')
   images.save_png(args.out, inpainting.sheet(x, missing, found.images), origin=origin)
   for name, losses in zip(names, found.losses, strict=True):
-    print(f'{printable(str(name))}: loss {", ".join(f"{loss:.3f}" for loss in losses)}')
-  print(
+    say(f'{name}: loss {", ".join(f"{loss:.3f}" for loss in losses)}')
+  say(
     f'{counted(args.completions, "completion")} of {counted(args.restarts, "try")} for each of '
     f'{counted(len(x), "image")}, by {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}'
   )
@@ -72,7 +72,7 @@ def inpaint(argv: list[str]) -> None:
     args.arrays.parent.mkdir(parents=True, exist_ok=True)
     arrays = {key: value for key, value in found._asdict().items() if value is not None}
     np.savez_compressed(args.arrays, originals=x, missing=missing, names=names, **arrays)
-    print(f'All arrays: {args.arrays}')
+    say(f'All arrays: {args.arrays}')
 
 
 def _mask(text: str) -> str | float | pathlib.Path:

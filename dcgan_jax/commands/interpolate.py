@@ -3,7 +3,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError, look_up
+from dcgan_jax.errors import ConfigError, look_up, say
 
 KINDS = {
   'lines': 'ways between pairs of samples, a row each',
@@ -70,7 +70,7 @@ def interpolate(argv: list[str]) -> None:
     )
   else:
     images.save_png(out, _sheet(restored, args, between), origin=restored.origin(seed=args.seed))
-  print(f'{args.kind} of {args.workdir} at step {restored.step}, seed {args.seed}: {out}')
+  say(f'{args.kind} of {args.workdir} at step {restored.step}, seed {args.seed}: {out}')
 
 
 def _walk(restored, args, between) -> list:

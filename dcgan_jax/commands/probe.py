@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcgan_jax import flags
+from dcgan_jax.errors import say
 
 
 def probe(argv: list[str]) -> None:
@@ -51,15 +52,15 @@ def probe(argv: list[str]) -> None:
   features[f'discriminator, step {restored.step}'] = restored.features
   result = linear_probe.run_probe(
     features, *train, *test, labels_per_class=args.labels_per_class, draws=args.draws, seed=args.seed,
-    report=functools.partial(print, file=sys.stderr, flush=True),
+    report=functools.partial(say, stream=sys.stderr),
   )  # fmt: skip
   tables.show(*table(result))
-  print(protocol(result))
+  say(protocol(result))
   if args.out is not None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     numbers = result | {'workdir': str(args.workdir), 'step': restored.step}
     args.out.write_text(json.dumps(numbers, indent=2) + '\n', encoding='utf-8')
-    print(f'All numbers: {args.out}')
+    say(f'All numbers: {args.out}')
 
 
 def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

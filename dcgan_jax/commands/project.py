@@ -2,7 +2,7 @@ import pathlib
 
 from dcgan_jax import flags
 from dcgan_jax.commands import given
-from dcgan_jax.errors import printable
+from dcgan_jax.errors import say
 
 
 def project(argv: list[str]) -> None:
@@ -39,5 +39,5 @@ def project(argv: list[str]) -> None:
   images.save_png(args.out, images.grid(pairs, columns=2), origin=origin)
   np.savez(args.out.with_suffix('.npz'), z=z, squared_error=errors)
   for name, error in zip(names, errors, strict=True):
-    print(f'{printable(name)}: mean squared error {error:.4f} on the scale of [-1, 1]')
-  print(f'Images beside their projections: {args.out}; z: {args.out.with_suffix(".npz")}')
+    say(f'{name}: mean squared error {error:.4f} on the scale of [-1, 1]')
+  say(f'Images beside their projections: {args.out}; z: {args.out.with_suffix(".npz")}')

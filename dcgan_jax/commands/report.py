@@ -2,7 +2,7 @@ import datetime
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import ConfigError, UserError
+from dcgan_jax.errors import ConfigError, UserError, say
 
 _STATIONS, _WALKS, _MAX_FRAMES = 4, 16, 600
 
@@ -55,4 +55,4 @@ def report(argv: list[str]) -> None:
   part = out.with_name(f'.{out.name}.part')
   part.write_bytes(encoded)
   part.replace(out)
-  print(f'Report of {args.workdir}: {out} ({len(encoded) / 1e6:.1f} MB); open it in any browser')
+  say(f'Report of {args.workdir}: {out} ({len(encoded) / 1e6:.1f} MB); open it in any browser')

@@ -1,7 +1,7 @@
 import pathlib
 
 from dcgan_jax import flags
-from dcgan_jax.errors import counted, printable
+from dcgan_jax.errors import counted, say
 
 
 def sample(argv: list[str]) -> None:
@@ -32,5 +32,5 @@ def sample(argv: list[str]) -> None:
   columns = samples.columns(every, args.num, restored.shape, restored.class_names)
   examples, origin = restored.sample(args.num, seed=args.seed, label=label), restored.origin(seed=args.seed)
   samples.save(args.out, examples, columns=columns, origin=origin)
-  what = '' if args.label is None else f' of class {printable(args.label)}'
-  print(f'{counted(args.num, "sample")}{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')
+  what = '' if args.label is None else f' of class {args.label}'
+  say(f'{counted(args.num, "sample")}{what} of {args.workdir} at step {restored.step}, seed {args.seed}: {args.out}')

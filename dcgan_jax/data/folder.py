@@ -13,7 +13,7 @@ import numpy as np
 
 from dcgan_jax import images
 from dcgan_jax.data import listing
-from dcgan_jax.errors import ConfigError, DataError, printable
+from dcgan_jax.errors import ConfigError, DataError, printable, say
 
 # Of a folder's files, one in a hundred may be unreadable, and of a small folder this many.
 _UNREADABLE = 10
@@ -106,8 +106,7 @@ class FolderSource:
         raise DataError(
           f'{error} {number} of {len(self):,} files cannot be read, more than {limit}; mend or remove them'
         ) from error
-      words = printable(str(error))
-      print(f'WARNING: {words} The next file takes its place ({number} so far, at most {limit}).', file=sys.stderr)
+      say(f'WARNING: {error} The next file takes its place ({number} so far, at most {limit}).', sys.stderr)
 
 
 def open_folder(
