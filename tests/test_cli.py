@@ -10,6 +10,7 @@ import pytest
 
 from dcgan_jax import cli, config_files, flags
 from dcgan_jax.commands.train import read_config
+from dcgan_jax.validate import flatten, validate
 
 ROOT = pathlib.Path(__file__).parent.parent
 INPAINT = ['inpaint', '--workdir', 'x', '--image', 'test:1']
@@ -42,9 +43,26 @@ def _digits(directory):
       ['--config.generator=3'],
       'config.generator is a group of keys; give one of them, --config.generator.NAME=VALUE: ',
     ),
-    (['--config.batch_size=abc'], "flag --config.batch_size=abc: invalid literal for int() with base 10: 'abc'"),
-    (['--config.batch_size', '1.5'], "flag --config.batch_size=1.5: invalid literal for int() with base 10: '1.5'"),
-    (['--config.data.flip=maybe'], '--config.data.flip=maybe'),
+    (['--config.batch_size=abc'], "config.batch_size is 'abc'; expected a whole number from 1"),
+    (['--config.batch_size', '1.5'], "config.batch_size is '1.5'; expected a whole number from 1"),
+    (['--config.steps=100k'], "config.steps is '100k'; write 100000"),
+    (['--config.steps=1,5M'], "config.steps is '1,5M'; expected a whole number from 1"),
+    (['--config.steps=50,000'], "config.steps is '50,000'; write 50000"),
+    (['--config.steps=1e999999999'], "config.steps is '1e999999999'; expected a whole number from 1"),
+    (
+      ['--config.data.image_size=64x128'],
+      "config.data.image_size is '64x128'; expected a whole number from 1, or None",
+    ),
+    (
+      ['--config.generator.optimizer.learning_rate=1e-4x'],
+      "learning_rate is '1e-4x'; expected a finite number above 0",
+    ),
+    (['--config.data.flip=yes'], "config.data.flip is 'yes'; write true or false"),
+    (['--config.data.flip', 'no'], "config.data.flip is 'no'; write true or false"),
+    (['--distributed', '10.0.0.1:99999,0,2'], "99999 in '10.0.0.1:99999,0,2' is no port; expected a number from 1 to"),
+    (['--distributed', '10.0.0.1:x,0,2'], 'is neither auto nor HOST:PORT,PROCESS,PROCESSES'),
+    (['--distributed', ':9876,0,2'], 'is neither auto nor HOST:PORT,PROCESS,PROCESSES'),
+    (['--distributed', '10.0.0.1:9876,2,2'], 'process 2 of 2; they are numbered from 0'),
     (['--config.batch_size=-5'], 'config.batch_size is -5; expected a whole number from 1'),
     (['--config.generator.optimizer.learning_rate=nan'], 'learning_rate is nan; expected a finite number above 0'),
     (['--config', CIFAR10, '--config.data.image_size=30'], 'sizes are multiples of 8, for example 24 or 32'),
@@ -323,6 +341,28 @@ def test_overrides_are_taken_with_and_without_an_equals_sign():
   config = read_config(CIFAR10, None, ['--config.batch_size', '64', '--config.data.flip', '--config.seed=3'])
   assert (config.batch_size, config.data.flip, config.seed) == (64, True, 3)
   assert config.is_locked
+
+
+@pytest.mark.parametrize(
+  ('flags', 'key', 'value'),
+  [
+    (['--config.steps=1e5'], 'steps', 100_000),
+    (['--config.steps', '2.5E3'], 'steps', 2500),
+    (['--config.evaluation.every=1e3'], 'evaluation.every', 1000),
+    (['--config.evaluation.every=None'], 'evaluation.every', None),
+    (['--config.evaluation.every=5', '--config.evaluation.every', 'none'], 'evaluation.every', None),
+    (['--config.data.image_size=None', '--config.data.image_size=16'], 'data.image_size', 16),
+    (['--config.tricks.weight_clip=None'], 'tricks.weight_clip', None),
+    (['--config.generator.strides=None'], 'generator.strides', None),
+    (['--config.data.flip', 'false', '--config.data.flip=True', '--config.data.flip', 'f'], 'data.flip', False),
+    (['--config.data.flip'], 'data.flip', True),
+  ],
+)
+def test_numbers_none_and_truth_are_taken_as_people_write_them(flags, key, value):
+  config = read_config(CIFAR10, None, flags)
+  validate(config.to_dict())
+  found = dict(flatten(config.to_dict()))[key]
+  assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize(('variant', 'text', 'value'), [('plain', '(5, 4, 3)', (5, 4, 3)), ('sngan_cnn', '4', 4)])

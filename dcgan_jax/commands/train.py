@@ -1,8 +1,10 @@
 import argparse
+import functools
 import pathlib
 
 from dcgan_jax import config_files, flags, unknown_names
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.overrides import read as parse_overrides
 from dcgan_jax.validate import flatten, validate
 
 _FLAGS = ('--config', '--workdir', '--distributed', '--rescues', '--go-on-unsaved')
@@ -55,8 +57,11 @@ def _processes(text: str) -> tuple[str | None, int | None, int | None]:
   if text == 'auto':
     return None, None, None
   coordinator, *numbers = text.split(',')
-  if ':' not in coordinator or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+  host, _, port = coordinator.rpartition(':')
+  if not host or '/' in host or len(numbers) != 2 or not all(number.isdecimal() for number in (port, *numbers)):
     raise argparse.ArgumentTypeError(f'{text!r} is neither auto nor HOST:PORT,PROCESS,PROCESSES')
+  if not 1 <= int(port) <= 65535:
+    raise argparse.ArgumentTypeError(f'{port} in {text!r} is no port; expected a number from 1 to 65535')
   process, processes = map(int, numbers)
   if process >= processes:
     raise argparse.ArgumentTypeError(f'process {process} of {processes}; they are numbered from 0')
@@ -75,6 +80,7 @@ def read_config(path: str | None, directory: pathlib.Path | None, overrides: lis
 
   config = _base_config(path, directory)
   _check_overrides(overrides, dict(flatten(config.to_dict())))
+  overrides, nones = parse_overrides(overrides)
   values, argv = absl_flags.FlagValues(), ['launch.py', *overrides]
   try:
     config_flags.DEFINE_config_dict('config', config, flag_values=values, lock_config=True, sys_argv=argv)
@@ -82,6 +88,11 @@ def read_config(path: str | None, directory: pathlib.Path | None, overrides: lis
   except (absl_flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
     words = ' '.join(str(error.args[0] if error.args else error).split()).rstrip('.')
     raise ConfigError(f'{words}; configs/cifar10.py lists every key with its meaning') from error
+  for key in nones:
+    *groups, name = key.split('.')
+    group = functools.reduce(lambda tree, part: tree[part], groups, values.config)
+    with group.ignore_type():
+      group[name] = None
   return values.config
 
 
