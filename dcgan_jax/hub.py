@@ -7,6 +7,7 @@ import re
 
 from dcgan_jax import nearby_runs
 from dcgan_jax.errors import CheckpointError, ConfigError
+from dcgan_jax.validate import LOCAL, is_address
 
 INSTALL = "pip install 'dcgan-jax[hub]' (or huggingface_hub)"
 
@@ -39,8 +40,13 @@ def find(name: str | os.PathLike, files: tuple[str, ...], *, revision: str | Non
 
   Raises:
     CheckpointError: there is neither, or only the Hub could tell.
-    ConfigError: a revision of a directory.
+    ConfigError: a revision of a directory, or an address such as gs://bucket/run.
   """
+  text = os.fspath(name)
+  # pathlib makes gs:/bucket of gs://bucket.
+  lost = isinstance(name, pathlib.PurePath) and is_address(text.replace(':/', '://', 1))
+  if (is_address(text) or lost) and not pathlib.Path(text).exists():
+    raise ConfigError(f"Cannot use the address '{text}'; expected {LOCAL}, or user/model of the Hugging Face Hub")
   directory = pathlib.Path(name).expanduser()
   model, _, tag = pathlib.PurePath(name).as_posix().partition('@')
   # runs/typo is no model of a user 'runs' where there is a directory runs/.

@@ -6,7 +6,9 @@ same on every device.
 
 import functools
 import os
+import socket
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +20,10 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dcgan_jax.errors import ConfigError, look_up
+from dcgan_jax.errors import ConfigError, look_up, say
 
 AXIS = 'devices'
+JOIN_SECONDS = 60  # Within which process 0 has to listen.
 
 
 def start_processes(coordinator: str | None, process: int | None, processes: int | None) -> None:
@@ -34,6 +37,9 @@ def start_processes(coordinator: str | None, process: int | None, processes: int
   Raises:
     ConfigError: the processes did not find each other.
   """
+  if coordinator is not None:
+    _check_address(coordinator, is_first=process == 0)
+    say(f'Process {process} of {processes}: joining the others at {coordinator}', sys.stderr)
   try:
     jax.distributed.initialize(coordinator, processes, process)
   except (RuntimeError, ValueError) as error:
@@ -42,6 +48,39 @@ def start_processes(coordinator: str | None, process: int | None, processes: int
       f'--distributed: the processes cannot be joined ({reason}); outside SLURM, Open MPI and TPU pods '
       'give HOST:PORT,PROCESS,PROCESSES'
     ) from error
+
+
+def _check_address(coordinator: str, *, is_first: bool) -> None:
+  """Raises ConfigError where the first process cannot listen at HOST:PORT, or another one does not find it there."""
+  host, _, port = coordinator.rpartition(':')
+  address, last = (host.strip('[]'), int(port)), time.monotonic() + JOIN_SECONDS
+  if is_first:
+    try:
+      socket.getaddrinfo(*address)
+      with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(('', address[1]))
+    except OSError as error:
+      raise ConfigError(
+        f'--distributed: process 0 cannot listen at {coordinator} ({error.strerror}); give an address of this machine '
+        'and a free port'
+      ) from error
+    return
+  said = False
+  while True:
+    try:
+      socket.create_connection(address, timeout=5).close()
+      return
+    except OSError as error:  # It may start later, and its name be known later.
+      if time.monotonic() > last:
+        raise ConfigError(
+          f'--distributed: no process 0 answers at {coordinator} ({error.strerror or error}); start it, or give the '
+          'address that it was given'
+        ) from error
+      if not said:
+        say(f'Waiting for process 0 at {coordinator}, at most {JOIN_SECONDS} s', sys.stderr)
+      said = True
+      time.sleep(1)
 
 
 def check_platform() -> None:

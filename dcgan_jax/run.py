@@ -364,7 +364,8 @@ def load(
 
   Raises:
     CheckpointError: no run, no checkpoint, or a damaged one.
-    ConfigError: a revision of a run that is not on the Hub, or a step that is no int.
+    ConfigError: a revision of a run that is not on the Hub, a step that is no int, or an address such as
+      gs://bucket/run.
   """
   run_paths.check_step(step)
   directory = run_paths.find(directory, revision=revision)

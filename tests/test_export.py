@@ -527,3 +527,9 @@ def test_no_file_of_an_export_names_a_directory_of_this_machine(tmp_path, monkey
 def test_a_name_that_is_no_text_is_exported(tmp_path):
   export.write(_run(data__source='folder:/a/b\udcff\u202e'), tmp_path)
   assert '`folder:b\\udcff`' in (tmp_path / 'README.md').read_text()
+
+
+@pytest.mark.parametrize('name', ['gs://bucket/run', pathlib.Path('gs://bucket/run'), 's3://bucket/run'])
+def test_an_address_is_not_loaded(name):
+  with pytest.raises(ConfigError, match="Cannot use the address '(gs|s3):.*; expected a path of a local or mounted"):
+    dcgan_jax.load(name)

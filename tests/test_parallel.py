@@ -2,6 +2,7 @@
 
 import functools
 import re
+import socket
 
 import jax
 import jax.numpy as jnp
@@ -238,3 +239,41 @@ def test_average_over_devices_is_the_mean_of_every_leaf():
   average = jax.vmap(parallel.average_over_devices, axis_name=parallel.AXIS, out_axes=None)
   tree = {'a': jnp.arange(4.0), 'b': [jnp.arange(8.0).reshape(4, 2)]}
   jax.tree.map(assert_array_equal, average(tree), {'a': 1.5, 'b': [np.array([3.0, 4.0])]})
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_processes_that_cannot_meet_are_refused_before_jax_waits(first, monkeypatch, capsys):
+  monkeypatch.setattr(parallel, 'JOIN_SECONDS', 0)
+  monkeypatch.setattr(jax.distributed, 'initialize', lambda *_: pytest.fail('JAX waits'))
+  with socket.socket() as taken:
+    taken.bind(('', 0))
+    address = f'127.0.0.1:{taken.getsockname()[1]}'  # Bound, and nobody listens.
+    message = f'process 0 cannot listen at {address}' if first else f'no process 0 answers at {address} .*; start it'
+    with pytest.raises(ConfigError, match=message):
+      parallel.start_processes(address, 0 if first else 1, 2)
+  assert capsys.readouterr().err == ''
+
+
+def test_a_host_that_nobody_knows_is_refused_by_process_0():
+  with pytest.raises(ConfigError, match='cannot listen at nosuchhost.invalid:9876'):
+    parallel.start_processes('nosuchhost.invalid:9876', 0, 2)
+
+
+def test_a_process_says_that_it_waits_for_the_first_one(monkeypatch, capsys):
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  first = socket.socket()
+
+  def start(seconds):
+    first.bind(('127.0.0.1', port))
+    first.listen()
+
+  joined = []
+  monkeypatch.setattr(parallel.time, 'sleep', start)
+  monkeypatch.setattr(jax.distributed, 'initialize', lambda *arguments: joined.append(arguments))
+  parallel.start_processes(f'127.0.0.1:{port}', 1, 2)
+  first.close()
+  assert joined == [(f'127.0.0.1:{port}', 2, 1)]
+  error = capsys.readouterr().err
+  assert error.startswith(f'Waiting for process 0 at 127.0.0.1:{port}, at most 60 s\nProcess 1 of 2: joining')
