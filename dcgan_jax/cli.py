@@ -19,9 +19,11 @@ usage: launch.py [command] [flags]
 trains configs/digits.py.
 """
 
+import contextlib
 import errno
 import io
 import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -67,7 +69,22 @@ _NO_DEFECTS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command; returns the exit code: 2 for a user's mistake, 1 for a run that diverged, 128 + the signal's
-  number for one that a signal stopped."""
+  number for one that a signal stopped, 141 where the reader of its output has gone, as in `launch.py --help | head`."""
+  try:
+    try:
+      return _run(argv)
+    finally:
+      if sys.stdout is not None:
+        sys.stdout.flush()
+  except BrokenPipeError:
+    # Else Python would write what is left as it exits, and complain.
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 141
+
+
+def _run(argv: Sequence[str] | None) -> int:
   argv = list(sys.argv[1:] if argv is None else argv)
   # A path in a message may hold what the encoding of a terminal has no bytes for.
   for stream in (sys.stdout, sys.stderr):

@@ -411,3 +411,28 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run_is_loaded(co
   expected = {'file': 'which is a file', 'directory': 'is a directory', 'unwritable': 'cannot be written: /proc'}[kind]
   assert expected in error
   assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize('arguments', [['--help'], ['train', '--help'], ['trian'], ['sample', '--workdir', 'nothing']])
+@pytest.mark.parametrize('stream', ['stdout', 'stderr'])
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(arguments, stream):
+  read, write = os.pipe()
+  os.close(read)
+  command = [sys.executable, str(ROOT / 'launch.py'), *arguments]
+  streams = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, stream: write}
+  result = subprocess.run(command, **streams)
+  os.close(write)
+  writes = 'stdout' if '--help' in arguments else 'stderr'
+  code = 0 if writes == 'stdout' else 2
+  # argparse itself says nothing of a help that nobody reads.
+  assert result.returncode in ({141, 0} if arguments == ['train', '--help'] else {141} if stream == writes else {code})
+  assert b'Traceback' not in (result.stdout or b'') + (result.stderr or b'')
+  assert b'BrokenPipe' not in (result.stderr or b'')
+
+
+def test_a_workdir_that_is_no_text_is_refused_where_the_terminal_is_ascii():
+  command = [sys.executable, str(ROOT / 'launch.py'), '--workdir', b'runs/\xff']
+  environment = {**os.environ, 'PYTHONIOENCODING': 'ascii', 'LC_ALL': 'C'}
+  result = subprocess.run(command, capture_output=True, env=environment)
+  assert result.returncode == 2
+  assert result.stderr == b'launch.py: --workdir runs/\\udcff is not UTF-8, which checkpoints need; give another path\n'

@@ -42,6 +42,8 @@ def train(argv: list[str]) -> None:
   config = read_config(args.config, given, rest)
   validate(config.to_dict())
   directory = given or pathlib.Path('runs') / _run_name(args.config)
+  if any('\ud800' <= letter <= '\udfff' for letter in str(directory.absolute())):  # Bytes that are no text.
+    raise ConfigError(f'--workdir {directory} is not UTF-8, which checkpoints need; give another path')
   workdir.check_unchanged(directory, config.to_dict())
 
   flags.prepare_libraries()
