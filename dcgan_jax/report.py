@@ -127,7 +127,7 @@ def read_evaluations(directory: pathlib.Path) -> tuple[list[Evaluation], list[st
     try:
       metrics = json.loads(path.read_text(encoding='utf-8'))
       protocol = dict(metrics.pop('protocol'))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
       unreadable.append(path.name)
       continue
     read.append(Evaluation(path.stem, metrics, protocol, path.with_name(f'{path.stem}_neighbours.png')))

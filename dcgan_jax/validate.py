@@ -186,7 +186,7 @@ def validate(config: Mapping[str, Any]) -> None:
     ConfigError: the first value that cannot work, what was expected, and the keys that are missing or unknown.
   """
   flat, rules = dict(flatten(config)), dict(flatten(RULES))
-  missing, unknown = sorted(rules.keys() - flat.keys()), sorted(flat.keys() - rules.keys())
+  missing, unknown = sorted(rules.keys() - flat.keys()), sorted(flat.keys() - rules.keys() | _dotted(config))
   if missing or unknown:
     lists = [f'{word} {", ".join(keys)}' for word, keys in (('lacks', missing), ('has the unknown', unknown)) if keys]
     raise ConfigError(f'The config {" and ".join(lists)}; start from configs/cifar10.py, which has every key')
@@ -198,6 +198,12 @@ def validate(config: Mapping[str, Any]) -> None:
   for makes_no_sense, reason in _COMBINATIONS:
     if makes_no_sense(_Values(flat)):
       raise ConfigError(reason)
+
+
+def _dotted(tree: Mapping[str, Any]) -> set[str]:
+  """Names with a dot in them, which would pass for keys of a group."""
+  inner = [_dotted(value) for value in tree.values() if isinstance(value, Mapping)]
+  return {name for name in tree if '.' in name}.union(*inner)
 
 
 def _holds(rule: Rule, value: Any) -> bool:

@@ -65,7 +65,7 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
     raise CheckpointError(f'No run in {workdir} ({missing}); {nearby_runs.advice(workdir)}')
   try:
     content = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
+  except (RecursionError, ValueError) as error:
     raise CheckpointError(f'{path} is not JSON ({error}); copy it from another run with the same config') from error
   if not isinstance(content, dict):
     raise CheckpointError(f'{path} holds no keys; copy it from another run with the same config')
@@ -133,7 +133,7 @@ def _who(holder: pathlib.Path) -> str:
   try:
     said = json.loads(holder.read_text(encoding='utf-8'))
     return printable(f'process {said["process"]} on {said["host"]} (since {said["since"]})')
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, RecursionError, ValueError, KeyError, TypeError):
     return 'another process'
 
 

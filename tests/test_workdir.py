@@ -162,6 +162,8 @@ def test_what_a_full_disk_or_a_kill_left_of_a_start_does_not_block_the_directory
     ('generator', {'widths': [[8], [4]]}),
     ('generator', {'kernel_size': {}}),
     ('a.b', 1),
+    ('data.source', 'digits'),
+    ('tricks', {'optimizer.name': 'adam'}),
   ],
 )
 def test_a_config_edited_to_values_of_other_types_is_one_line(tmp_path, key, value):
@@ -170,6 +172,13 @@ def test_a_config_edited_to_values_of_other_types_is_one_line(tmp_path, key, val
   workdir.write(tmp_path, 'config.json', config)
   with pytest.raises(CheckpointError, match='config.json is no config of a run: The config|is no config of a run: con'):
     workdir.read_config(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['config.json', 'run.json'])
+def test_a_file_of_deep_brackets_is_one_line(tmp_path, name):
+  (tmp_path / name).write_text('[' * 100_000)
+  with pytest.raises(CheckpointError, match=f'{name} is not JSON'):
+    workdir.read(tmp_path, name)
 
 
 @pytest.mark.parametrize('rescues', [3, None, 'once', {'step': 1}, [1], [{'reason': 'x'}]])
