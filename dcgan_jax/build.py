@@ -243,7 +243,7 @@ def _announce(config, directory, source, first, devices, rescues, record, *, lac
     f'batches of {config.batch_size} on {len(devices)} {devices[0].platform} device{"s" * (len(devices) > 1)}'
   )
   if record['classes'] and config.tricks.generator_labels != 'none':
-    print(f'Classes: {classes.show(record["classes"])}')
+    say(f'Classes: {classes.show(record["classes"])}')
 
 
 def _train(
@@ -305,11 +305,9 @@ def _record(
     hooks.save_samples(directory / 'samples', draw, shape, columns=columns, origin=origin),
   ]
   if evaluator is not None:
-    num = config.evaluation.num
-    labels = functools.cache(lambda: sample_labels(evaluator, model, num=num)[0])
     evaluation = hooks.Evaluation(
       directory,
-      measure=lambda variables: evaluator.measure(draw(variables, num=num, labels=labels()), seed=config.seed),
+      measure=_measure(config, evaluator, draw, model),
       best=Checkpoints(directory / 'best', kept=None),
       checkpoints=checkpoints,
       events=events,
@@ -325,6 +323,13 @@ def _record(
     for watcher in watchers:
       watcher.watch = hooks.going_on(watcher.watch, progress)
   return watchers, actions
+
+
+def _measure(config, evaluator, draw, model) -> Callable[[dict], dict]:
+  """A function that measures samples of a generator's variables, with labels as the real images have them."""
+  num = config.evaluation.num
+  labels = functools.cache(lambda: sample_labels(evaluator, model, num=num)[0])
+  return lambda variables: evaluator.measure(draw(variables, num=num, labels=labels()), seed=config.seed)
 
 
 def _finish(config, directory, *, is_new: bool) -> None:

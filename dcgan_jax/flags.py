@@ -106,7 +106,7 @@ def check_output(path: pathlib.Path, *suffixes: str, what: str = 'the result', f
 
 def check_folder(folder: pathlib.Path, *, flag: str) -> None:
   """Raises ConfigError where a folder can be neither made nor written to; `flag` begins the message."""
-  there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+  there = next(place for place in (folder, *folder.parents) if place.exists())
   if not there.is_dir():
     raise ConfigError(f'{flag} is inside of {there}, which is a file; give another path')
   try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dcgan_jax import images, progress, sample
 from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.errors import CheckpointError, DataError, DivergenceError, printable
+from dcgan_jax.errors import CheckpointError, DataError, DivergenceError, printable, say
 from dcgan_jax.record import Events, Lines
 from dcgan_jax.state import GANState
 from dcgan_jax.stopping import StopSignals
@@ -346,7 +346,7 @@ def save_animation(directory: pathlib.Path, *, origin: Callable[..., dict[str, s
     try:
       frames.append(images.read(grid))
     except DataError as error:
-      print(f'WARNING: {path} lacks a frame: {error}', file=sys.stderr)
+      say(f'WARNING: {path} lacks a frame: {error}', sys.stderr)
   if not frames:
     return None
   frames = [frame for frame in frames if frame.shape == frames[-1].shape]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
-from dcgan_jax.errors import ConfigError, DataError, printable, say
+from dcgan_jax.errors import ConfigError, DataError, say
 from dcgan_jax.pixel_budget import PixelBudget
 
 SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -228,7 +228,7 @@ def read_readable(paths: Sequence[Any], read_one: Callable[[Any], np.ndarray]) -
   if not found:
     raise errors[0]
   for error in errors:
-    print(f'WARNING: {printable(str(error))} It is left out.', file=sys.stderr)
+    say(f'WARNING: {error} It is left out.', sys.stderr)
   return np.stack(found), read
 
 

@@ -17,7 +17,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
 from dcgan_jax import workdir
-from dcgan_jax.errors import printable
+from dcgan_jax.errors import printable, say
 
 
 class Lines:
@@ -51,7 +51,7 @@ def cut(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
   """Drops the lines of later steps from a file of JSON lines, if there is one; returns the others."""
   lines = [line for line in read_lines(path) if line['step'] <= step]
   if path.exists():
-    workdir.write_text(path, ''.join(json.dumps(line) + '\n' for line in lines))
+    workdir.write_whole(path, ''.join(json.dumps(line) + '\n' for line in lines))
   return lines
 
 
@@ -66,7 +66,7 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
   if bad:
     more = f' and {len(bad) - 3} more' if bad[3:] else ''
     which = f'{printable(str(path))}: line {", ".join(map(str, bad[:3]))}{more}'
-    print(f'WARNING: {which} cannot be read and is left out; expected JSON with a step', file=sys.stderr)
+    say(f'WARNING: {which} cannot be read and is left out; expected JSON with a step', sys.stderr)
   last = _parse(torn)
   return [line for line in [*lines, last] if line is not None]
 

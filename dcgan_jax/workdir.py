@@ -74,10 +74,10 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
 
 def write(workdir: pathlib.Path, name: str, content: Mapping[str, Any]) -> None:
   """Writes config.json or run.json atomically, also where the power is cut."""
-  write_text(workdir / name, json.dumps(content, indent=2) + '\n')
+  write_whole(workdir / name, json.dumps(content, indent=2) + '\n')
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_whole(path: pathlib.Path, text: str) -> None:
   """Replaces a file atomically: after a kill or a power cut it has the old content or the new one."""
   part = path.with_name(f'.{path.name}.part')
   try:

@@ -16,6 +16,8 @@ MAY_IMPORT = {
   'archives': set(),
   'augment': set(),
   'build': {
+    'build_data', 'build_evaluation', 'build_game', 'build_model', 'checkpoint', 'classes', 'data_record', 'hooks',
+    'images', 'parallel', 'record', 'sample', 'state', 'step', 'stopping', 'train', 'workdir',
   },
   'build_data': {'classes', 'data', 'metrics', 'sample', 'unknown_names'},
   'build_evaluation': {'build_data', 'metrics', 'parallel', 'sample', 'workdir'},
@@ -27,6 +29,8 @@ MAY_IMPORT = {
   'config_files': set(),
   'commands': {
     'applications', 'build', 'build_model', 'config_files', 'export', 'flags', 'hub', 'images', 'latents', 'metrics',
+    'model_card', 'overrides', 'parallel', 'report', 'run', 'run_paths', 'sample', 'state', 'tables', 'tensors',
+    'torch_layout', 'unknown_names', 'validate', 'video', 'workdir',
   },
   'data': {'images', 'progress'},
   'data_record': {'classes'},
@@ -53,6 +57,8 @@ MAY_IMPORT = {
   'record': {'workdir'},
   'report': {'images', 'metrics', 'page', 'plots', 'record', 'sample', 'validate', 'workdir'},
   'run': {
+    'build', 'build_data', 'build_model', 'checkpoint', 'classes', 'evaluation', 'export', 'images', 'latents',
+    'models', 'parallel', 'run_paths', 'sample', 'state', 'validate', 'workdir',
   },
   'run_paths': {'config_files', 'hub', 'workdir'},
   'sample': {'images', 'latents'},

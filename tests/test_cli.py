@@ -51,7 +51,7 @@ def _digits(directory):
     (['--config.steps=1e999999999'], "config.steps is '1e999999999'; expected a whole number from 1"),
     (
       ['--config.data.image_size=64x128'],
-      "config.data.image_size is '64x128'; expected a whole number from 1, or None",
+      "config.data.image_size is '64x128'; expected a whole number from 1, the side of squares",
     ),
     (
       ['--config.generator.optimizer.learning_rate=1e-4x'],
@@ -95,8 +95,8 @@ def _digits(directory):
       '9 samples are too few to be measured; expected num ',
     ),
     (['evaluate', '--workdir', 'x', '--weights', 'y.npz'], 'Cannot read Inception weights from y.npz (No such file)'),
-    (['project', '--workdir', 'x', '--image', 'y.png'], 'Cannot read y.png as an image: there is no such file or'),
-    (['anomaly', '--workdir', 'x', '--images', 'y.png'], 'Cannot read y.png as an image: there is no such file or'),
+    (['project', '--workdir', 'x', '--image', 'y.png'], 'There is no image file or folder y.png; images of a split'),
+    (['anomaly', '--workdir', 'x', '--images', 'y.png'], 'There is no image file or folder y.png; images of a split'),
     (['sample', '--workdir', 'x', '--out', 'y.jpg'], "Cannot write samples as '.jpg'; --out is a .png or .npz"),
     (['interpolate', '--workdir', 'x', '--out', '/'], "Cannot write 'lines' as ''; --out is a .png"),
     (['probe', '--workdir', 'x', '--out', 'x.csv'], "Cannot write the numbers as '.csv'; --out is a .json"),
@@ -269,10 +269,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
 
 def test_a_directory_without_permission_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(os, 'access', lambda path, mode: False)
+
+  def refuse(dir):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(flags.tempfile, 'TemporaryFile', refuse)
   monkeypatch.setattr(flags, 'prepare_libraries', lambda: pytest.fail('it went on'))
   assert cli.main(['sample', '--workdir', 'digits']) == 2
-  assert f'--out samples.png cannot be written: no permission in {tmp_path}; give another' in capsys.readouterr().err
+  assert '--out samples.png cannot be written: .: Permission denied; give another path' in capsys.readouterr().err
 
 
 def test_the_home_is_known_in_every_path(tmp_path, monkeypatch):
@@ -286,7 +290,7 @@ def test_the_home_is_known_in_every_path(tmp_path, monkeypatch):
 
 def test_a_workdir_that_is_no_text_is_refused_to_train(tmp_path, capsys):
   assert cli.main(['--config', 'digits', '--workdir', str(tmp_path / os.fsdecode(b'caf\xe9'))]) == 2
-  assert 'holds bytes that are no text; give a name that checkpoints can have' in capsys.readouterr().err
+  assert 'is not UTF-8, which checkpoints need; give another path' in capsys.readouterr().err
 
 
 def test_neither_a_home_nor_a_user_is_needed(tmp_path):

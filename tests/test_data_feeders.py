@@ -118,7 +118,7 @@ def test_quick_reading_shows_no_progress_bar(capfd):
 
 
 def test_slow_reading_shows_a_progress_bar_on_stderr(capfd, monkeypatch):
-  monkeypatch.setattr('tqdm.std.time', itertools.count().__next__)  # every look at the clock is a second later
+  monkeypatch.setattr('tqdm.std.time', itertools.count(0, 20).__next__)  # every look at the clock is 20 seconds later
   monkeypatch.setattr(resident, '_CHUNK', 4)
   resident.ResidentFeeder(Source(), seed=0, batch_size=4)
   output, progress = capfd.readouterr()

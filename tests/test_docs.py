@@ -12,7 +12,8 @@ import pytest
 from program import HANGS, TINY, start
 
 from configs import cifar10
-from dcgan_jax import build, cli, flags, hub, images, parallel, tensors, workdir
+from dcgan_jax import build, cli, flags, hub, parallel, tensors, video, workdir
+from dcgan_jax.commands import given
 from dcgan_jax.data.digits import open_digits
 from dcgan_jax.validate import flatten
 
@@ -72,7 +73,8 @@ def play(tmp_path, monkeypatch):
     raise _AcceptedError
 
   monkeypatch.setattr(build, 'run_training', train)
-  for module, name in ((tensors, 'read'), (hub, 'check'), (images, 'find_ffmpeg'), (parallel, 'start_processes')):
+  monkeypatch.setattr(given, 'check', lambda sources: None)
+  for module, name in ((tensors, 'read'), (hub, 'check'), (video, 'find_ffmpeg'), (parallel, 'start_processes')):
     monkeypatch.setattr(module, name, accept)
 
   def play(arguments):
@@ -81,8 +83,8 @@ def play(tmp_path, monkeypatch):
     if stands_for_a_run := bool(others and not directory.exists()):
       with contextlib.suppress(_AcceptedError):
         train(cifar10.reference(), directory)
-    if '--mask' in arguments:
-      pathlib.Path(_after(arguments, '--mask')).touch()
+    for flag in {'--mask', '--weights'}.intersection(arguments):
+      pathlib.Path(_after(arguments, flag)).touch()
     with monkeypatch.context() as context:
       context.setattr(flags, 'prepare_libraries', accept if others else lambda: None)
       with contextlib.suppress(_AcceptedError):

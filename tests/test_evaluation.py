@@ -2,7 +2,6 @@
 
 import pathlib
 import types
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -83,10 +82,8 @@ def test_labels_are_drawn_as_often_as_the_reference_has_them(config):
   assert report['protocol']['labels'] == 'each class as often as in the reference'
 
 
-def test_an_evaluation_while_training_draws_labels_as_the_real_images_have_them(config, tmp_path, monkeypatch):
+def test_an_evaluation_while_training_draws_labels_as_the_real_images_have_them(config):
   config.evaluation.update(every=5, num=200)
-  monkeypatch.setattr(build, 'Checkpoints', mock.MagicMock())
-  monkeypatch.setattr(build.hooks, 'Evaluation', lambda *_, measure, **__: measure)
   evaluator = build_evaluation.build_evaluator(config, features='64', weights=None, reference='train')
   asked = []
 
@@ -94,7 +91,7 @@ def test_an_evaluation_while_training_draws_labels_as_the_real_images_have_them(
     asked.append(labels(np.arange(num)))
     return draw(asked[-1], 2)
 
-  measure_state = build._evaluation(config, tmp_path, evaluator, draw_labels, model=MODEL, progress=None, step=0)
+  measure_state = build._measure(config, evaluator, draw_labels, MODEL)
   report, labels, _ = measure(config)
   assert measure_state({}) == {name: value for name, value in report.items() if name != 'protocol'}
   np.testing.assert_array_equal(asked[0], labels)

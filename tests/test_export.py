@@ -86,6 +86,7 @@ def test_evaluations_by_other_protocols_are_kept_beside_one_another(run, tmp_pat
   report = lambda self, num, **options: ({'protocol': {**options, 'steps': [num]}}, np.zeros((4, 4, 1), np.uint8))
   monkeypatch.setattr(Run, 'evaluate', report)
   weights = [tmp_path / name for name in ('a.npz', 'b.npz')]
+  monkeypatch.setattr(Run, 'label', lambda self, wanted: wanted)
   changes = [[], ['--seed', '1'], ['--class', '3'], ['--allow-few'], ['--live'], *(['--weights', w] for w in weights)]
   for change in changes * 2:
     weights[0].touch()
@@ -520,7 +521,7 @@ def test_no_file_of_an_export_names_a_directory_of_this_machine(tmp_path, monkey
     for text in (b'secret', b'/home', bytes(tmp_path), package.encode()):
       assert text not in path.read_bytes(), (path.name, text)
   assert dcgan_jax.load(tmp_path / 'export').config.data.source == 'folder:faces'
-  found = dcgan_jax.load(tmp_path / 'export', data_dir=secret).config.data.source
+  found = dcgan_jax.load(tmp_path / 'export', data_dir=f'{secret}/faces').config.data.source
   assert found == f'folder:{secret}/faces'
 
 

@@ -111,7 +111,7 @@ def test_hidden_units_are_normalized_over_the_batch():
 
 def test_instance_norm_is_refused_because_there_is_no_space():
   norm = functools.partial(normalization.instance, **NORM)
-  with pytest.raises(ConfigError, match=r'shape \[B, 5\].*choose another normalisation'):
+  with pytest.raises(ConfigError, match=r'shape \[B, 5\].*set config.generator.norm_before_reshape'):
     initialize(generator(norm=norm), values(2, LATENT_SIZE))
 
 

@@ -197,5 +197,5 @@ def test_files_are_found_in_folders_by_their_suffixes_and_in_order(tmp_path):
   (tmp_path / 'empty').mkdir()
   with pytest.raises(DataError, match=r'No images in \S+empty; expected files named .bmp .gif'):
     images.find([tmp_path / 'empty'])
-  with pytest.raises(DataError, match=r'Cannot read \S+nowhere as an image .there is no such file'):
+  with pytest.raises(DataError, match=r'There is no image file or folder \S+nowhere'):
     images.find([alone, tmp_path / 'nowhere'])

@@ -61,7 +61,7 @@ def _opens_text(call):
   name = ast.unparse(call.func)
   if name.endswith(('.read_text', '.write_text')):
     return True
-  if name in OTHER_OPENS or not (name == 'open' or name.endswith('.open')):
+  if name in (*OTHER_OPENS, 'os.open') or not (name == 'open' or name.endswith('.open')):
     return False
   mode = call.args[1:2] if name == 'open' else call.args[:1]
   return not (mode and isinstance(mode[0], ast.Constant) and 'b' in mode[0].value)

@@ -56,7 +56,7 @@ def test_results_about_the_home_lie_in_the_home(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ('command', 'written'),
   [
-    (['evaluate', '--num', '100', '--features', 'self'], 'digits_results/evaluations/00002000_self_100_train.json'),
+    (['evaluate', '--num', '200', '--features', 'self'], 'digits_results/evaluations/00002000_self_200_train.json'),
     (['report', '--frames', '2'], 'digits_results/report.html'),
     (['sample', '--num', '1'], 'samples.png'),
     (['interpolate', '--rows', '1', '--columns', '2'], 'lines.png'),
@@ -64,9 +64,9 @@ def test_results_about_the_home_lie_in_the_home(tmp_path, monkeypatch):
 )
 def test_no_command_writes_into_the_export_that_the_package_brings(command, written, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(Run, 'evaluate', lambda *_, **__: ({}, np.zeros((4, 4, 1), np.uint8)))
+  monkeypatch.setattr(Run, 'evaluate', lambda *_, **__: ({'protocol': {}}, np.zeros((4, 4, 1), np.uint8)))
   before = sorted(SHIPPED.rglob('*'))
   assert cli.main([*command, '--workdir', 'digits']) == 0
-  assert written in capsys.readouterr().out
+  assert written in ''.join(capsys.readouterr())
   assert (tmp_path / written).is_file()
   assert sorted(SHIPPED.rglob('*')) == before

@@ -37,13 +37,12 @@ def train(argv: list[str]) -> None:
   given = None if args.workdir is None else args.workdir.expanduser()
   if given is not None and given.exists() and not given.is_dir():
     raise ConfigError(f'--workdir {given} is a file; give a directory')
-  if given is not None and str(given).encode('utf-8', 'replace').decode() != str(given):
-    raise ConfigError(f'--workdir {str(given)!a} holds bytes that are no text; give a name that checkpoints can have')
+  # A byte that is no text becomes a surrogate.
+  if any('\ud800' <= letter <= '\udfff' for letter in str((given or pathlib.Path()).absolute())):
+    raise ConfigError(f'--workdir {given} is not UTF-8, which checkpoints need; give another path')
   config = read_config(args.config, given, rest)
   validate(config.to_dict())
   directory = given or pathlib.Path('runs') / _run_name(args.config)
-  if any('\ud800' <= letter <= '\udfff' for letter in str(directory.absolute())):  # Bytes that are no text.
-    raise ConfigError(f'--workdir {directory} is not UTF-8, which checkpoints need; give another path')
   workdir.check_unchanged(directory, config.to_dict())
 
   flags.prepare_libraries()

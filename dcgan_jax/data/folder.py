@@ -237,9 +237,9 @@ def _measured_range(folder: pathlib.Path, names: list[str]) -> tuple[float, floa
   """The lowest and the highest value of all images of more than 8 bits; None where none can be read."""
   may_be_deep = [name for name in names if name.lower().endswith(images.DEEP_SUFFIXES)]
   if len(may_be_deep) > _FEW:
-    print(
+    say(
       f'Reading {len(may_be_deep):,} files for the range of their values; config.data.range=(LOW, HIGH) saves that',
-      file=sys.stderr,
+      sys.stderr,
     )
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
     found = pool.map(lambda name: images.range_of(folder / name), may_be_deep)
@@ -249,9 +249,9 @@ def _measured_range(folder: pathlib.Path, names: list[str]) -> tuple[float, floa
   low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
   if low == high:
     raise DataError(f'All pixels of the images of more than 8 bits in {folder} are {low:g}; they show nothing.')
-  print(
+  say(
     f'{len(ranges):,} images in {folder} have more than 8 bits; their values from {low:g} to {high:g} become 0 to 255 '
     '(config.data.range sets other ends)',
-    file=sys.stderr,
+    sys.stderr,
   )
   return low, high

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.errors import printable
+from dcgan_jax.errors import say
 
 _IDENTITY = 'identity'
 
@@ -76,4 +76,4 @@ def _write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _say(line: str) -> None:
-  print(printable(line), file=sys.stderr)
+  say(line, sys.stderr)

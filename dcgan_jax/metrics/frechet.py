@@ -9,6 +9,8 @@ import numpy as np
 
 from dcgan_jax.errors import ConfigError, DataError
 
+_OTHERWISE = 'ask for it again with --allow-few (in training change config.evaluation.num)'
+
 
 def frechet_distance(
   mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray
@@ -35,7 +37,11 @@ def frechet_distance(
 
 
 def check_sample_count(
-  num: int, num_features: int, allow_few: bool = False, *, otherwise: str = 'ask for it again with --allow-few'
+  num: int,
+  num_features: int,
+  allow_few: bool = False,
+  *,
+  otherwise: str = _OTHERWISE,
 ) -> None:
   """Refuses fewer samples than features, 2,048 for the FID, unless they are allowed.
 

@@ -9,7 +9,7 @@ from dcgan_jax.metrics.frechet import check_sample_count
 NUM_FEATURES = {'64': 64, '192': 192, '768': 768, '2048': 2048, 'self': 128}
 # The metrics of neighbours and the Inception Score are not defined for fewer images.
 LEAST_IMAGES = 10
-ALLOW_FEW = 'ask for it again with --allow-few (in Python allow_few=True)'
+ALLOW_FEW = 'ask for it again with --allow-few (in Python allow_few=True, in training another config.evaluation.num)'
 
 
 def check_request(features: str, *, num: int, weights: str | None, allow_few: bool, otherwise: str = ALLOW_FEW) -> None:
