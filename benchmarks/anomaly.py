@@ -26,8 +26,9 @@ flags.prepare_libraries()
 
 import dcgan_jax  # noqa: E402
 from configs import mnist  # noqa: E402
-from dcgan_jax import build, images  # noqa: E402
 from dcgan_jax.applications import anomaly  # noqa: E402
+from dcgan_jax.kinds import image as images  # noqa: E402
+from dcgan_jax.training import session as build  # noqa: E402
 
 CLASSES = 10
 NUM_TRAIN, NUM_EACH, BATCH_SIZE = 5000, 250, 64

@@ -34,8 +34,8 @@ sys.path.insert(0, str(ROOT))
 import contest  # noqa: E402
 
 import dcgan_jax  # noqa: E402
-from dcgan_jax import images  # noqa: E402
 from dcgan_jax.applications import inpainting  # noqa: E402
+from dcgan_jax.kinds import image as images  # noqa: E402
 
 SHOWN = ('best', 'best unblended', 'second', 'third', 'biharmonic', 'nearest blended')
 ROWS = 4

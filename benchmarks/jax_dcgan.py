@@ -12,10 +12,14 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dcgan_jax import build_game, build_model, hooks, parallel, step, train  # noqa: E402
+from dcgan_jax.building import game as build_game  # noqa: E402
+from dcgan_jax.building import model as build_model  # noqa: E402
 from dcgan_jax.data.arrays import ArraySource  # noqa: E402
 from dcgan_jax.data.resident import ResidentFeeder  # noqa: E402
 from dcgan_jax.data.streamed import StreamedFeeder  # noqa: E402
+from dcgan_jax.games import parallel, step  # noqa: E402
+from dcgan_jax.training import hooks  # noqa: E402
+from dcgan_jax.training import loop as train  # noqa: E402
 
 
 def config_of(task):

@@ -129,7 +129,7 @@ def measure(directory, steps, args):
   import jax
 
   import dcgan_jax
-  from dcgan_jax import build_evaluation
+  from dcgan_jax.building import evaluation as build_evaluation
 
   run = dcgan_jax.load(directory)
   evaluator = build_evaluation.build_evaluator(
@@ -157,7 +157,7 @@ def overfitting(run, samples, num=2000):
     samples: of its generator, uint8 [N, H, W, C], as `run.sample` draws them.
     num: images of each kind.
   """
-  from dcgan_jax import images
+  from dcgan_jax.kinds import image as images
 
   def believe(examples, labels):
     return float(run.discriminator(run.variables['discriminator'], images.to_float(examples), labels)[0].mean())

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import dcgan_jax  # noqa: E402
-from dcgan_jax import images  # noqa: E402
+from dcgan_jax.kinds import image as images  # noqa: E402
 
 SAMPLES = 1000
 # Symptom: what provokes it, and what else the second run has.

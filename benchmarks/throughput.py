@@ -61,7 +61,10 @@ def _differences(task, seed):
   import optax
   import torch_dcgan
 
-  from dcgan_jax import build_game, build_model, images, parallel, step
+  from dcgan_jax.building import game as build_game
+  from dcgan_jax.building import model as build_model
+  from dcgan_jax.games import parallel, step
+  from dcgan_jax.kinds import image as images
 
   config = jax_dcgan.config_of(task)
   examples = jax_dcgan.random_images(task, task['batch_size'])

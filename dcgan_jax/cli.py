@@ -29,7 +29,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 import dcgan_jax
-from dcgan_jax import config_files, unknown_names
+from dcgan_jax.building import config_files, unknown_names
+from dcgan_jax.building.rules import RULES, flatten
 from dcgan_jax.commands.anomaly import anomaly
 from dcgan_jax.commands.augmentation import augmentation
 from dcgan_jax.commands.evaluate import evaluate
@@ -43,7 +44,6 @@ from dcgan_jax.commands.report import report
 from dcgan_jax.commands.sample import sample
 from dcgan_jax.commands.train import train
 from dcgan_jax.errors import ConfigError, DivergenceError, StoppedError, UserError, printable, remedy
-from dcgan_jax.validate import RULES, flatten
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
   'anomaly': anomaly,

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from dcgan_jax import unknown_names
+from dcgan_jax.building import unknown_names
+from dcgan_jax.building.rules import LOCAL, is_address
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.validate import LOCAL, is_address
 
 _OUTPUTS = ('out', 'arrays', 'to')
 _NO_PATHS = ('--license', '--push')  # Their values may be addresses, or have checks of their own.
@@ -121,7 +121,7 @@ def prepare_libraries() -> None:
 
   from absl import logging
 
-  from dcgan_jax import workdir
+  from dcgan_jax.training import workdir
 
   compiled = workdir.cache_directory() / 'compiled'
   with contextlib.suppress(OSError):  # JAX would complain about every program that it cannot keep.

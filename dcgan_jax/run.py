@@ -11,14 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import build, build_data, build_model, evaluation, export, images, latents, run_paths, sample, workdir
-from dcgan_jax.checkpoint import Checkpoints
-from dcgan_jax.classes import find_class
+from dcgan_jax.applications import evaluation
+from dcgan_jax.building import data as build_data
+from dcgan_jax.building import model as build_model
+from dcgan_jax.building.rules import validate
+from dcgan_jax.data.classes import find_class
+from dcgan_jax.drawing import latents, sample
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
+from dcgan_jax.exporting import export, run_paths
+from dcgan_jax.games.parallel import check_platform
+from dcgan_jax.games.state import ExportedState, GANState
+from dcgan_jax.kinds import image as images
 from dcgan_jax.models import pooling
-from dcgan_jax.parallel import check_platform
-from dcgan_jax.state import ExportedState, GANState
-from dcgan_jax.validate import validate
+from dcgan_jax.training import session as build
+from dcgan_jax.training import workdir
+from dcgan_jax.training.checkpoint import Checkpoints
 
 
 class Run:

@@ -13,12 +13,14 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dcgan_jax import augment, images, latents, step
+from dcgan_jax.drawing import latents
+from dcgan_jax.games import augment, step
+from dcgan_jax.games.optimizers import averaging_decay
+from dcgan_jax.games.parallel import AXIS
+from dcgan_jax.games.state import create_state
+from dcgan_jax.kinds import image as images
 from dcgan_jax.models import dcgan, initializers, normalization
 from dcgan_jax.objectives import adversarial, gradient_penalty
-from dcgan_jax.optimizers import averaging_decay
-from dcgan_jax.parallel import AXIS
-from dcgan_jax.state import create_state
 
 # Halves the time that compiling a training step takes.
 jax.config.update('jax_disable_most_optimizations', True)

@@ -7,9 +7,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from configs import npz
-from dcgan_jax import build_model, cli, images, run
+from dcgan_jax import cli, run
 from dcgan_jax.applications import anomaly
+from dcgan_jax.building import model as build_model
 from dcgan_jax.errors import DataError
+from dcgan_jax.kinds import image as images
 
 SHAPE = (4, 4, 1)
 GENERATOR = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)

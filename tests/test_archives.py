@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from dcgan_jax import archives
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.exporting import archives
 
 FILES = {'deep/run/config.json': b'{}', 'deep/run/run.json': b'{}', 'deep/run/checkpoints/1/x': b'weights'}
 

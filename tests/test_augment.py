@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dcgan_jax import augment
+from dcgan_jax.games import augment
 
 
 def mirrored(keys, x):

@@ -11,9 +11,9 @@ from flax import linen as nn
 from jax.interpreters import partial_eval
 
 from configs import cifar10
-from dcgan_jax import build_model
+from dcgan_jax.building import model as build_model
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.parallel import AXIS
+from dcgan_jax.games.parallel import AXIS
 
 SHAPE, CLASSES = (8, 8, 3), 8
 LABELS = {'tricks.generator_labels': 'one_hot', 'tricks.discriminator_labels': 'planes'}

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import build, build_data, data_record, workdir
+from dcgan_jax.building import data as build_data
 from dcgan_jax.data import arrays, digits
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.training import data_record, workdir
+from dcgan_jax.training import session as build
 
 
 def write_images(root, *names, values=(0, 200)):

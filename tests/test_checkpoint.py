@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from dcgan_jax import parallel
-from dcgan_jax.checkpoint import Checkpoints
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.games import parallel
+from dcgan_jax.training.checkpoint import Checkpoints
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from dcgan_jax import cli, config_files, flags
+from dcgan_jax import cli, flags
+from dcgan_jax.building import config_files
+from dcgan_jax.building.rules import flatten, validate
 from dcgan_jax.commands.train import read_config
-from dcgan_jax.validate import flatten, validate
 
 ROOT = pathlib.Path(__file__).parent.parent
 INPAINT = ['inpaint', '--workdir', 'x', '--image', 'test:1']

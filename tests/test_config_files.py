@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from dcgan_jax import config_files
+from dcgan_jax.building import config_files
 from dcgan_jax.commands.train import read_config
 from dcgan_jax.errors import ConfigError
 

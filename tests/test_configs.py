@@ -8,9 +8,11 @@ import jax
 import pytest
 import tensorflow_datasets as tfds
 
-from dcgan_jax import build_data, build_game, build_model
+from dcgan_jax.building import data as build_data
+from dcgan_jax.building import game as build_game
+from dcgan_jax.building import model as build_model
+from dcgan_jax.building.rules import flatten, validate
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.validate import flatten, validate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 SHAPES = {'digits': (16, 16, 1), 'mnist': (28, 28, 1), 'fashion_mnist': (28, 28, 1), 'cifar10': (32, 32, 3)}

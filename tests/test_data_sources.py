@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import build_data, images
+from dcgan_jax.building import data as build_data
 from dcgan_jax.data import arrays, digits, folder
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 
 REAL_DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 

@@ -9,9 +9,9 @@ import pytest
 import tensorflow_datasets
 from PIL import Image
 
-from dcgan_jax import images
 from dcgan_jax.data import tfds
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 28, 28, 1), np.uint8)
 

@@ -12,8 +12,8 @@ from flax import linen as nn
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.games.parallel import AXIS
 from dcgan_jax.models import dcgan, initializers, normalization
-from dcgan_jax.parallel import AXIS
 
 LATENT_SIZE = 100
 OPTIONS = {

@@ -12,10 +12,15 @@ import pytest
 from program import HANGS, TINY, start
 
 from configs import cifar10
-from dcgan_jax import build, cli, flags, hub, parallel, tensors, video, workdir
+from dcgan_jax import cli, flags
+from dcgan_jax.building.rules import flatten
 from dcgan_jax.commands import given
 from dcgan_jax.data.digits import open_digits
-from dcgan_jax.validate import flatten
+from dcgan_jax.exporting import hub, tensors
+from dcgan_jax.games import parallel
+from dcgan_jax.kinds import ffmpeg as video
+from dcgan_jax.training import session as build
+from dcgan_jax.training import workdir
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text() for path in sorted((ROOT / 'docs').glob('*.md'))}

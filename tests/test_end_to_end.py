@@ -15,9 +15,9 @@ from PIL import Image
 from program import HANGS, TINY, launch, start
 
 import dcgan_jax
-from dcgan_jax import images
 from dcgan_jax.data.digits import open_digits
 from dcgan_jax.errors import DataError
+from dcgan_jax.kinds import image as images
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dcgan_jax import parallel
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.games import parallel
 from dcgan_jax.metrics import evaluate
 from dcgan_jax.metrics.features import FeatureNet, extract
 

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from configs import digits
-from dcgan_jax import build, build_data, build_evaluation, evaluation, sample, workdir
+from dcgan_jax.applications import evaluation
+from dcgan_jax.building import data as build_data
+from dcgan_jax.building import evaluation as build_evaluation
 from dcgan_jax.data.digits import open_digits
+from dcgan_jax.drawing import sample
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.metrics import classifier, protocol
 from dcgan_jax.metrics.features import FeatureNet
+from dcgan_jax.training import session as build
+from dcgan_jax.training import workdir
 
 # Nine of ten images are of class 0, and the class decides how bright they are.
 LABELS = (np.random.default_rng(0).random(1000) < 0.1).astype(np.int32)

@@ -16,10 +16,14 @@ from sklearn.neighbors import NearestNeighbors
 
 import dcgan_jax
 from configs import digits
-from dcgan_jax import build_model, cli, export, hub, images, model_card, tensors, workdir
+from dcgan_jax import cli
+from dcgan_jax.building import model as build_model
 from dcgan_jax.data.digits import open_digits
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
+from dcgan_jax.exporting import export, hub, model_card, tensors
+from dcgan_jax.kinds import image as images
 from dcgan_jax.run import Run
+from dcgan_jax.training import workdir
 
 SHAPE = (16, 16, 1)
 PROTOCOL = {'samples': 1000, 'reference': 'digits', 'step': 0, 'generator': 'averaged', 'seed': 0}

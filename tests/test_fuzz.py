@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import build_data, build_game, build_model, export, images, parallel, step, tensors
+from dcgan_jax.building import data as build_data
+from dcgan_jax.building import game as build_game
+from dcgan_jax.building import model as build_model
+from dcgan_jax.building.rules import flatten, validate
 from dcgan_jax.data import arrays
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
+from dcgan_jax.exporting import export, tensors
+from dcgan_jax.games import parallel, step
+from dcgan_jax.kinds import image as images
 from dcgan_jax.metrics.inception_weights import load_weights
-from dcgan_jax.validate import flatten, validate
 
 NUMBER = int(os.environ.get('FUZZ', 300))
 SETTINGS = settings(

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan_jax import build_game, hooks, images, stopping
+from dcgan_jax.building import game as build_game
 from dcgan_jax.errors import DivergenceError
+from dcgan_jax.games.state import GANState
+from dcgan_jax.kinds import image as images
 from dcgan_jax.objectives import adversarial
-from dcgan_jax.record import Events
-from dcgan_jax.state import GANState
+from dcgan_jax.training import hooks, stopping
+from dcgan_jax.training.record import Events
 
 
 class _Checkpoints:

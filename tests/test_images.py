@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan_jax import images
 from dcgan_jax.errors import DataError
+from dcgan_jax.kinds import image as images
 
 IPTC = 'http://cv.iptc.org/newscodes/digitalsourcetype/'
 

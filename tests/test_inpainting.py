@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import dcgan_jax.run
-from dcgan_jax import build_model, cli, images, latents
+from dcgan_jax import cli
 from dcgan_jax.applications import inpainting
+from dcgan_jax.building import model as build_model
 from dcgan_jax.commands.train import read_config
+from dcgan_jax.drawing import latents
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 
 SHAPE = (12, 12, 3)
 CENTRE, LEFT = inpainting.centre(SHAPE), inpainting.left(SHAPE)

@@ -12,10 +12,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from configs import digits
-from dcgan_jax import build_model, cli, images, latents, video
+from dcgan_jax import cli
 from dcgan_jax.applications import latent_space
+from dcgan_jax.building import model as build_model
 from dcgan_jax.commands.interpolate import KINDS
+from dcgan_jax.drawing import latents
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import ffmpeg as video
+from dcgan_jax.kinds import image as images
 from dcgan_jax.run import Run
 
 SHAPE = (8, 8, 1)

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dcgan_jax import latents
+from dcgan_jax.drawing import latents
 
 BOTH = pytest.mark.parametrize('draw', [latents.normal, latents.uniform])
 

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import cli, config_files
+from dcgan_jax import cli
+from dcgan_jax.building import config_files
+from dcgan_jax.building.rules import flatten
 from dcgan_jax.data import arrays
 from dcgan_jax.errors import counted, remedy
-from dcgan_jax.validate import flatten
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEYS = dict(flatten(cifar10.reference().to_dict()))

@@ -11,8 +11,8 @@ from flax import linen as nn
 from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dcgan_jax.games.parallel import AXIS
 from dcgan_jax.models import minibatch
-from dcgan_jax.parallel import AXIS
 
 KERNELS, DIMENSIONS = 3, 2
 

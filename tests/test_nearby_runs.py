@@ -2,9 +2,11 @@
 
 import pytest
 
-from dcgan_jax import cli, config_files, nearby_runs, workdir
+from dcgan_jax import cli
+from dcgan_jax.building import config_files
 from dcgan_jax.commands.train import read_config
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.training import nearby_runs, workdir
 
 
 @pytest.fixture

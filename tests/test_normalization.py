@@ -11,10 +11,10 @@ from flax import linen as nn
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.games.parallel import AXIS
 from dcgan_jax.models import dcgan, normalization
 from dcgan_jax.models.convolution import Conv
 from dcgan_jax.models.initializers import DCGAN, normal_around_one
-from dcgan_jax.parallel import AXIS
 
 EPSILON, DECAY, CLASSES, REFERENCE = 0.1, 0.9, 3, 3
 OPTIONS = {'epsilon': EPSILON, 'gains': nn.initializers.ones, 'dtype': jnp.float32}

@@ -9,8 +9,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dcgan_jax import optimizers
-from dcgan_jax.optimizers import averaging_decay
+from dcgan_jax.games import optimizers
+from dcgan_jax.games.optimizers import averaging_decay
 
 STEPS = jnp.arange(0, 5000, 7)
 PARAMS = {'kernel': np.array([[0.5, -2.0], [1.0, 0.0]], np.float32), 'bias': np.array([3.0], np.float32)}

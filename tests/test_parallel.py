@@ -11,8 +11,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from configs import cifar10
-from dcgan_jax import build_game, build_model, parallel, step
+from dcgan_jax.building import game as build_game
+from dcgan_jax.building import model as build_model
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.games import parallel, step
 
 STEPS = 7
 STEPS_PER_CALL = 3

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dcgan_jax import build_game, build_model, parallel, step
+from dcgan_jax.building import game as build_game
+from dcgan_jax.building import model as build_model
+from dcgan_jax.games import parallel, step
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from dcgan_jax import images
-from dcgan_jax.pixel_budget import PixelBudget
+from dcgan_jax.kinds import image as images
+from dcgan_jax.kinds.pixel_budget import PixelBudget
 
 
 def most_at_once(budget, sizes):

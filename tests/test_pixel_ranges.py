@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from configs import cifar10
-from dcgan_jax import build_data, build_model, images
+from dcgan_jax.building import data as build_data
+from dcgan_jax.building import model as build_model
 from dcgan_jax.data import arrays, contents, folder
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 from dcgan_jax.run import Run
 
 

@@ -15,10 +15,11 @@ from program import TINY, launch
 from windows_like import windows_lacks
 
 from configs import digits
-from dcgan_jax import cli, parallel
-from dcgan_jax.build_data import build_source
+from dcgan_jax import cli
+from dcgan_jax.building.data import build_source
 from dcgan_jax.commands import inpaint
 from dcgan_jax.data import tfds
+from dcgan_jax.games import parallel
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'dcgan_jax'
 TREES = {path: ast.parse(path.read_text(encoding='utf-8')) for path in PACKAGE.rglob('*.py')}

@@ -5,7 +5,8 @@ import sys
 
 import numpy as np
 
-from dcgan_jax import hooks, progress
+from dcgan_jax import progress
+from dcgan_jax.training import hooks
 
 
 class _Terminal(io.StringIO):

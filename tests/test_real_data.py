@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs import cifar10
-from dcgan_jax import build_data, images
+from dcgan_jax.building import data as build_data
+from dcgan_jax.kinds import image as images
 
 DATA = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'data'
 pytestmark = pytest.mark.skipif(not (DATA / 'prepare.py').exists(), reason='no real data in ../shared/data')

@@ -7,7 +7,7 @@ import pytest
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from dcgan_jax import record
+from dcgan_jax.training import record
 
 
 def _steps(path):

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from program import KEYS
 
-from dcgan_jax import build_model, cli, images, page, plots, report, workdir
-from dcgan_jax.checkpoint import Checkpoints
+from dcgan_jax import cli
+from dcgan_jax.building import model as build_model
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.kinds import image as images
+from dcgan_jax.reporting import page, plots, report
+from dcgan_jax.training import workdir
+from dcgan_jax.training.checkpoint import Checkpoints
 
 EVIL = '<script>document.title="owned"</script>{x}"\'&'
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import dcgan_jax
-from dcgan_jax import cli, workdir
+from dcgan_jax import cli
+from dcgan_jax.training import workdir
 
 TINY = [
   '--config', 'digits', '--config.batch_size=8', '--config.generator.widths=(4,)', '--config.discriminator.widths=(4,)',

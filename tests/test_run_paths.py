@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import dcgan_jax
-from dcgan_jax import cli, config_files, run_paths
+from dcgan_jax import cli
+from dcgan_jax.building import config_files
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.exporting import run_paths
 from dcgan_jax.run import Run
 
 SHIPPED = config_files.SHIPPED / 'exports' / 'digits'

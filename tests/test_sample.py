@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from program import TINY, launch
 
-from dcgan_jax import cli, images, latents, sample
+from dcgan_jax import cli
+from dcgan_jax.drawing import latents, sample
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.kinds import image as images
 
 LATENTS = functools.partial(latents.normal, latent_size=5)
 

@@ -10,8 +10,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dcgan_jax import step
-from dcgan_jax.parallel import AXIS
+from dcgan_jax.games import step
+from dcgan_jax.games.parallel import AXIS
 
 USES = ('prepare', 'latents', 'new_latents', 'augment_real', 'augment_fake', 'augment_generator')
 USES += ('real', 'fake', 'generator', 'loss', 'penalty', 'critic')

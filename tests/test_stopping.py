@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from dcgan_jax.stopping import StopSignals
+from dcgan_jax.training.stopping import StopSignals
 
 NAMES = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
 
@@ -79,7 +79,7 @@ def test_long_work_is_given_up_when_a_signal_comes_and_not_outside_of_it(capsys)
 def test_a_second_signal_ends_the_process_with_its_own_code():
   code = """
 import os, signal
-from dcgan_jax.stopping import StopSignals
+from dcgan_jax.training.stopping import StopSignals
 with StopSignals():
   os.kill(os.getpid(), signal.SIGTERM)
   os.kill(os.getpid(), signal.SIGHUP)

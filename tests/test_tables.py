@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from dcgan_jax import tables
+from dcgan_jax.reporting import tables
 
 LONG = 'n' * 200
 

@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dcgan_jax import tensors
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.exporting import tensors
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from configs import cifar10
-from dcgan_jax import build_model, cli, export, tensors, torch_layout
+from dcgan_jax import cli
+from dcgan_jax.building import model as build_model
 from dcgan_jax.commands.import_torch import import_torch
 from dcgan_jax.errors import CheckpointError, ConfigError
+from dcgan_jax.exporting import export, tensors, torch_layout
+from dcgan_jax.games.state import ExportedState
 from dcgan_jax.run import Run, load
-from dcgan_jax.state import ExportedState
 
 SHAPE = (64, 64, 3)
 WIDTHS = (16, 8, 12, 4)

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.hooks import Hook
-from dcgan_jax.state import GANState
-from dcgan_jax.train import train
+from dcgan_jax.games.state import GANState
+from dcgan_jax.training.hooks import Hook
+from dcgan_jax.training.loop import train
 
 
 class Recorder:

@@ -9,10 +9,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from configs import cifar10
-from dcgan_jax import build_game, build_model, step
+from dcgan_jax.building import game as build_game
+from dcgan_jax.building import model as build_model
+from dcgan_jax.building.rules import ADDED, complete, validate
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.parallel import AXIS
-from dcgan_jax.validate import ADDED, complete, validate
+from dcgan_jax.games import step
+from dcgan_jax.games.parallel import AXIS
 
 SHAPE, CLASSES, BATCH_SIZE = (8, 8, 3), 3, 8
 BOUNDED = {'discriminator.normalization': 'none'}

@@ -9,8 +9,9 @@ import pytest
 from program import TINY, launch
 
 import dcgan_jax
-from dcgan_jax import images, latents, sample
+from dcgan_jax.drawing import latents, sample
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 
 pytestmark = pytest.mark.slow
 MANY = [

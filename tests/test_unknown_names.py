@@ -3,8 +3,9 @@
 import pytest
 
 from configs import cifar10
-from dcgan_jax import cli, unknown_names
-from dcgan_jax.validate import flatten
+from dcgan_jax import cli
+from dcgan_jax.building import unknown_names
+from dcgan_jax.building.rules import flatten
 
 KEYS = dict(flatten(cifar10.reference().to_dict()))
 

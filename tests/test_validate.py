@@ -7,8 +7,8 @@ import re
 import pytest
 
 from configs import cifar10
+from dcgan_jax.building.rules import RULES, flatten, is_address, validate
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.validate import RULES, flatten, is_address, validate
 
 
 def _changed(**values):

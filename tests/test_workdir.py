@@ -12,8 +12,8 @@ import filelock
 import pytest
 
 from configs import cifar10
-from dcgan_jax import workdir
 from dcgan_jax.errors import CheckpointError
+from dcgan_jax.training import workdir
 
 
 def test_what_was_written_is_read(tmp_path):

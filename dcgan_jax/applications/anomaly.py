@@ -11,9 +11,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax import images, latents
 from dcgan_jax.applications import linear_probe
+from dcgan_jax.drawing import latents
 from dcgan_jax.errors import DataError
+from dcgan_jax.kinds import image as images
 
 FEATURE_WEIGHT = 0.1  # lambda of Schlegl et al. 2017, section 2.2
 # The sheet: pictures in a row, how many with the highest scores it shows, and how many with the lowest.

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax import images, latents, sample
+from dcgan_jax.drawing import latents, sample
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 
 # Of pictures of masks: the largest difference within a colour, the lightest black, and the share of greys at edges.
 _SAME_COLOUR = 16

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax import images, latents
+from dcgan_jax.drawing import latents
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.kinds import image as images
 
 _EFFECT = 2.0  # A traversal goes from -2 to 2, where 95 % of a normal latent's components lie.
 _NEIGHBOURHOOD = 0.25  # Radford et al. 2016, figure 7: noise around the result of an arithmetic.

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcgan_jax import images
 from dcgan_jax.errors import DataError
+from dcgan_jax.kinds import image as images
 
 # For features of mean squared length 1, whatever their number: see `standardise`.
 COSTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

@@ -16,8 +16,11 @@ def anomaly(argv: list[str]) -> None:
   the distance to the training images in the discriminator's features."""
   args = _parse(argv)
   flags.prepare_libraries()
-  from dcgan_jax import images, run, sample, tables
+  from dcgan_jax import run
   from dcgan_jax.applications import anomaly as anomalies
+  from dcgan_jax.drawing import sample
+  from dcgan_jax.kinds import image as images
+  from dcgan_jax.reporting import tables
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   args.label = restored.label(args.label)

@@ -25,8 +25,9 @@ def augmentation(argv: list[str]) -> None:
     flags.check_output(args.out, '.json', what='the numbers')
 
   flags.prepare_libraries()
-  from dcgan_jax import run, tables
+  from dcgan_jax import run
   from dcgan_jax.applications import data_augmentation
+  from dcgan_jax.reporting import tables
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   data_augmentation.check_run(restored)

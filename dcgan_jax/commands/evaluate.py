@@ -34,7 +34,10 @@ def evaluate(argv: list[str]) -> None:
   protocol.check_request(args.features, num=args.num, weights=args.weights, allow_few=args.allow_few)
 
   flags.prepare_libraries()
-  from dcgan_jax import images, run, run_paths, workdir
+  from dcgan_jax import run
+  from dcgan_jax.exporting import run_paths
+  from dcgan_jax.kinds import image as images
+  from dcgan_jax.training import workdir
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   args.label = restored.label(args.label)
@@ -78,8 +81,8 @@ def free_name(directory: pathlib.Path, name: str, protocol: Mapping[str, Any]) -
 
 def _show(report: Mapping[str, Any]) -> None:
   """Prints the metrics as a table, and what they compare with."""
-  from dcgan_jax import tables
   from dcgan_jax.metrics.meanings import meaning
+  from dcgan_jax.reporting import tables
 
   rows = []
   for name, value in report.items():

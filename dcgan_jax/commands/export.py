@@ -34,14 +34,14 @@ def export(argv: list[str]) -> None:
   if args.to.is_file():
     raise ConfigError(f'--to {args.to} is a file; give a directory')
   flags.check_folder(args.to, flag=f'--to {args.to}')
-  from dcgan_jax import hub
+  from dcgan_jax.exporting import hub
 
   if args.push is not None:
     hub.check(args.push)
 
   flags.prepare_libraries()
-  from dcgan_jax import export as exports
   from dcgan_jax import run
+  from dcgan_jax.exporting import export as exports
 
   exports.check_directory(args.to)
   restored = run.load(args.workdir, step=args.step)

@@ -34,7 +34,7 @@ def check(sources: Sequence[str]) -> None:
 
 def read(restored: Any, sources: list[str], seed: int):
   """Images of all sources, uint8 [N, *shape], and their names; files that cannot be read are left out and named."""
-  from dcgan_jax import images
+  from dcgan_jax.kinds import image as images
 
   found = [item for source in sources for item in _find(restored, source, seed)]
   x, found = images.read_readable(
@@ -52,7 +52,7 @@ def _split(source: str) -> tuple[str, int] | None:
 
 def _find(restored: Any, source: str, seed: int) -> list[tuple[Any, Any]]:
   """Pairs of a path and None, of a file or a folder, or of a name and an image, uint8 [*shape], of a split."""
-  from dcgan_jax import images
+  from dcgan_jax.kinds import image as images
 
   wanted = _split(source)
   if wanted is None:

@@ -3,7 +3,7 @@ import pathlib
 from dcgan_jax import flags
 from dcgan_jax.commands.train import read_config
 from dcgan_jax.errors import CheckpointError, say
-from dcgan_jax.model_card import UNKNOWN
+from dcgan_jax.exporting.model_card import UNKNOWN
 
 
 def import_torch(argv: list[str]) -> None:
@@ -16,7 +16,7 @@ def import_torch(argv: list[str]) -> None:
   parser.add_argument('--to', type=pathlib.Path, required=True, metavar='DIR', help='where to')
   parser.add_argument('--data', default=UNKNOWN, metavar='SOURCE', help='what it was trained on, as config.data.source')
   args = parser.parse_args(argv)
-  from dcgan_jax import tensors, torch_layout
+  from dcgan_jax.exporting import tensors, torch_layout
 
   names = ('generator', 'discriminator')
   files = {name: args.source / f'{name}.safetensors' for name in names} if args.source.is_dir() else {}
@@ -28,8 +28,10 @@ def import_torch(argv: list[str]) -> None:
   config = read_config('cifar10:pytorch', None, _overrides(read, args.data))
 
   flags.prepare_libraries()
-  from dcgan_jax import build_model, export, run
-  from dcgan_jax.state import ExportedState
+  from dcgan_jax import run
+  from dcgan_jax.building import model as build_model
+  from dcgan_jax.exporting import export
+  from dcgan_jax.games.state import ExportedState
 
   export.check_directory(args.to)
   size, channels = 4 * 2 ** len(read['generator'].widths), read['generator'].outputs

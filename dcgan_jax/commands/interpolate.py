@@ -50,13 +50,15 @@ def interpolate(argv: list[str]) -> None:
     raise ConfigError(f"--between is '{args.between}'; expected slerp or lerp")
   if args.kind == 'arithmetic' and not args.plus:
     raise ConfigError('Arithmetic takes at least one --plus I,J,... of sample indices, as `sample --seed` counts them')
-  from dcgan_jax import images, video
+  from dcgan_jax.kinds import ffmpeg as video
+  from dcgan_jax.kinds import image as images
 
   if out.suffix == '.mp4':
     video.find_ffmpeg()
 
   flags.prepare_libraries()
-  from dcgan_jax import latents, run
+  from dcgan_jax import run
+  from dcgan_jax.drawing import latents
 
   restored = run.load(args.workdir, step=args.step)
   restored.check_images()
@@ -74,8 +76,8 @@ def interpolate(argv: list[str]) -> None:
 
 
 def _walk(restored, args, between) -> list:
-  from dcgan_jax import images
   from dcgan_jax.applications import latent_space
+  from dcgan_jax.kinds import image as images
 
   frames = latent_space.walk(
     restored, frames=args.frames, stations=args.stations, num=args.rows, seed=args.seed, label=args.label,
@@ -88,8 +90,8 @@ def _sheet(restored, args, between):
   """uint8 [H, W, C] of every kind but a walk."""
   import numpy as np
 
-  from dcgan_jax import images
   from dcgan_jax.applications import latent_space
+  from dcgan_jax.kinds import image as images
 
   common = {'seed': args.seed, 'label': args.label}
   grids = {

@@ -25,7 +25,8 @@ def project(argv: list[str]) -> None:
   flags.prepare_libraries()
   import numpy as np
 
-  from dcgan_jax import images, run
+  from dcgan_jax import run
+  from dcgan_jax.kinds import image as images
 
   restored = run.load(args.workdir, step=args.step, data_dir=args.data_dir)
   restored.check_images()

@@ -17,7 +17,7 @@ def report(argv: list[str]) -> None:
   )
   parser.add_argument('--seed', type=flags.whole_number(0), default=0, help='of the latents of the walk (%(default)s)')
   args = parser.parse_args(argv)
-  from dcgan_jax import run_paths
+  from dcgan_jax.exporting import run_paths
 
   directory = run_paths.find(args.workdir)
   out = args.out or run_paths.results_directory(args.workdir, directory) / 'report.html'
@@ -26,14 +26,15 @@ def report(argv: list[str]) -> None:
   flags.check_output(out)
   if args.frames > _MAX_FRAMES:
     raise ConfigError(f'--frames is {args.frames}; expected at most {_MAX_FRAMES}, which a browser still opens')
-  from dcgan_jax import workdir
+  from dcgan_jax.training import workdir
 
   workdir.read_config(directory)
 
   flags.prepare_libraries()
-  from dcgan_jax import images, run
-  from dcgan_jax import report as reports
+  from dcgan_jax import run
   from dcgan_jax.applications import latent_space
+  from dcgan_jax.kinds import image as images
+  from dcgan_jax.reporting import report as reports
 
   step = None
   try:

@@ -23,7 +23,7 @@ def sample(argv: list[str]) -> None:
 
   flags.prepare_libraries()
   from dcgan_jax import run
-  from dcgan_jax import sample as samples
+  from dcgan_jax.drawing import sample as samples
 
   restored = run.load(args.workdir, step=args.step)
   samples.check_destination(args.out, restored.shape, num=args.num)

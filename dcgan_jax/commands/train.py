@@ -2,17 +2,18 @@ import argparse
 import functools
 import pathlib
 
-from dcgan_jax import config_files, flags, unknown_names
+from dcgan_jax import flags
+from dcgan_jax.building import config_files, unknown_names
+from dcgan_jax.building.overrides import read as parse_overrides
+from dcgan_jax.building.rules import flatten, validate
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.overrides import read as parse_overrides
-from dcgan_jax.validate import flatten, validate
 
 _FLAGS = ('--config', '--workdir', '--distributed', '--rescues', '--go-on-unsaved')
 
 
 def train(argv: list[str]) -> None:
   """Trains a config, or goes on with the run that is in --workdir."""
-  from dcgan_jax import workdir
+  from dcgan_jax.training import workdir
 
   parser = flags.Parser('train', train.__doc__)
   parser.add_argument(
@@ -46,7 +47,8 @@ def train(argv: list[str]) -> None:
   workdir.check_unchanged(directory, config.to_dict())
 
   flags.prepare_libraries()
-  from dcgan_jax import build, parallel
+  from dcgan_jax.games import parallel
+  from dcgan_jax.training import session as build
 
   if args.distributed is not None:
     parallel.start_processes(*args.distributed)
@@ -101,7 +103,7 @@ def _base_config(path: str | None, directory: pathlib.Path | None):
   """The config before the overrides."""
   from ml_collections import ConfigDict
 
-  from dcgan_jax import workdir
+  from dcgan_jax.training import workdir
 
   if path is None and directory is not None:
     return ConfigDict(_with_placeholders(workdir.read_config(directory)))

@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 
-from dcgan_jax import images
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 
 # A last axis longer than this may be the width of images whose channels are elsewhere.
 _MOST_CHANNELS = 4

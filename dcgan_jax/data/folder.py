@@ -11,9 +11,9 @@ import threading
 
 import numpy as np
 
-from dcgan_jax import images
 from dcgan_jax.data import listing
 from dcgan_jax.errors import ConfigError, DataError, printable, say
+from dcgan_jax.kinds import image as images
 
 # Of a folder's files, one in a hundred may be unreadable, and of a small folder this many.
 _UNREADABLE = 10

@@ -6,8 +6,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from dcgan_jax import images
 from dcgan_jax.errors import DataError
+from dcgan_jax.kinds import image as images
 
 _SPLITS = ('train', 'val', 'valid', 'validation', 'test')
 _OF_ARCHIVES = '__MACOSX'  # What macOS puts into a zip beside the files.

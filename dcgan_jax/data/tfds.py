@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax import images
 from dcgan_jax.errors import ConfigError, DataError
+from dcgan_jax.kinds import image as images
 
 _EXTRA = "pip install 'dcgan-jax[tfds]'"
 _NETWORK_TIMEOUT_SECONDS = 5

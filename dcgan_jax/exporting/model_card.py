@@ -5,8 +5,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dcgan_jax import templates
-from dcgan_jax.validate import ADDED, flatten
+from dcgan_jax.building.rules import ADDED, flatten
+from dcgan_jax.reporting import templates
 
 UNKNOWN = 'folder:unknown'  # config.data.source of networks that came without the name of their data
 # Keys of the recipe that say what was trained; tricks are shown where they are on.
@@ -96,7 +96,7 @@ def write(
   tricks = [key for key, off in ADDED.items() if key.startswith('tricks.') and flat[key] != off]
   seen = step * math.prod((flat['batch_size'], flat['tricks.discriminator_turns']))
   return templates.render(
-    'model_card.md',
+    'exporting/model_card.md',
     {
       'license': license,
       'data': _data_set(source),

@@ -16,8 +16,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-from dcgan_jax import workdir
 from dcgan_jax.errors import printable, say
+from dcgan_jax.training import workdir
 
 
 class Lines:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax import images, templates
+from dcgan_jax.kinds import image as images
+from dcgan_jax.reporting import templates
 
 # Pictures are shown this wide, or as near to it as whole pixels come.
 _SHOWN_WIDTH = 600
@@ -37,7 +38,9 @@ def render(values: Mapping[str, Any]) -> str:
   script = pathlib.Path(__file__).with_name('page.js').read_text(encoding='utf-8')
   digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
   filters = {'anchor': anchor, 'column_classes': _column_classes, 'text': text, 'webp': _webp}
-  return templates.render('page.html', {**values, 'script': script, 'script_hash': f'sha256-{digest}'}, filters=filters)
+  return templates.render(
+    'reporting/page.html', {**values, 'script': script, 'script_hash': f'sha256-{digest}'}, filters=filters
+  )
 
 
 def _column_classes(rows: Sequence[Sequence[Any]]) -> list[str]:

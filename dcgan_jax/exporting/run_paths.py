@@ -4,8 +4,10 @@ import numbers
 import os
 import pathlib
 
-from dcgan_jax import config_files, hub, workdir
+from dcgan_jax.building import config_files
 from dcgan_jax.errors import ConfigError
+from dcgan_jax.exporting import hub
+from dcgan_jax.training import workdir
 
 
 def find(name: str | os.PathLike, *, revision: str | None = None) -> pathlib.Path:

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from flax import serialization
 
 from dcgan_jax.errors import CheckpointError, say
-from dcgan_jax.state import GANState
+from dcgan_jax.games.state import GANState
 
 _ITEMS = ('state', 'manifest', 'about')
 _OVERHEAD = 500_000  # Bytes of names, shapes and manifest, and to spare.

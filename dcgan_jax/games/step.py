@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from dcgan_jax.parallel import average_over_devices, global_example_indices, own_copy
-from dcgan_jax.state import GANState, NetworkState
+from dcgan_jax.games.parallel import average_over_devices, global_example_indices, own_copy
+from dcgan_jax.games.state import GANState, NetworkState
 
 
 class Fakes(NamedTuple):

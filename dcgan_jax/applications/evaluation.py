@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax import build_evaluation, images
+from dcgan_jax.building import evaluation as build_evaluation
+from dcgan_jax.kinds import image as images
 
 SHEET_ROWS, SHEET_COLUMNS = 8, 7
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from dcgan_jax.errors import ConfigError, DataError, say
-from dcgan_jax.pixel_budget import PixelBudget
+from dcgan_jax.kinds.pixel_budget import PixelBudget
 
 SUFFIXES = ('.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 # Decoders of formats nobody asked for are where Pillow's security holes have been.

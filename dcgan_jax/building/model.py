@@ -11,8 +11,11 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from dcgan_jax import latents, optimizers, parallel, sample
+from dcgan_jax.building.rules import flatten, strides_of
+from dcgan_jax.drawing import latents, sample
 from dcgan_jax.errors import ConfigError, look_up
+from dcgan_jax.games import optimizers, parallel
+from dcgan_jax.games.state import GANState, create_state
 from dcgan_jax.models import (
   conditional,
   convolution,
@@ -24,8 +27,6 @@ from dcgan_jax.models import (
   residual,
   upsampling,
 )
-from dcgan_jax.state import GANState, create_state
-from dcgan_jax.validate import flatten, strides_of
 
 GENERATORS = {'dcgan': dcgan.Generator, 'residual': residual.Generator, 'fully_connected': fully_connected.Generator}
 DISCRIMINATORS = {

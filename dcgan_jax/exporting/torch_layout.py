@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dcgan_jax.building.rules import flatten, strides_of
 from dcgan_jax.errors import CheckpointError, ConfigError, counted
-from dcgan_jax.validate import flatten, strides_of
 
 # Keys of a config that the layout fixes.
 _FIXED = {

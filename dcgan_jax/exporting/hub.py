@@ -5,9 +5,9 @@ import os
 import pathlib
 import re
 
-from dcgan_jax import nearby_runs
+from dcgan_jax.building.rules import LOCAL, is_address
 from dcgan_jax.errors import CheckpointError, ConfigError
-from dcgan_jax.validate import LOCAL, is_address
+from dcgan_jax.training import nearby_runs
 
 INSTALL = "pip install 'dcgan-jax[hub]' (or huggingface_hub)"
 

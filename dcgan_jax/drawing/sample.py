@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from dcgan_jax import images
 from dcgan_jax.errors import ConfigError, counted
+from dcgan_jax.kinds import image as images
 
 # Pixels of the side of a grid; a GIF takes 65,535 with what lies between images, and viewers less.
 _LONGEST_SIDE = 16_384

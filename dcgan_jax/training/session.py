@@ -13,15 +13,21 @@ from collections.abc import Callable
 import jax
 from ml_collections import ConfigDict
 
-from dcgan_jax import build_data, classes, data_record, hooks, images, parallel, sample, step, stopping, train, workdir
-from dcgan_jax.build_data import build_feeder, build_source, images_per_step
-from dcgan_jax.build_evaluation import check_evaluation, open_evaluator, sample_labels
-from dcgan_jax.build_game import build_game, build_loss
-from dcgan_jax.build_model import build_model, check_memory
-from dcgan_jax.checkpoint import Checkpoints
+from dcgan_jax.building import data as build_data
+from dcgan_jax.building.data import build_feeder, build_source, images_per_step
+from dcgan_jax.building.evaluation import check_evaluation, open_evaluator, sample_labels
+from dcgan_jax.building.game import build_game, build_loss
+from dcgan_jax.building.model import build_model, check_memory
+from dcgan_jax.data import classes
+from dcgan_jax.drawing import sample
 from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, StoppedError, UserError, say
-from dcgan_jax.record import Events, cut, read_lines
-from dcgan_jax.state import GANState
+from dcgan_jax.games import parallel, step
+from dcgan_jax.games.state import GANState
+from dcgan_jax.kinds import image as images
+from dcgan_jax.training import data_record, hooks, stopping, workdir
+from dcgan_jax.training import loop as train
+from dcgan_jax.training.checkpoint import Checkpoints
+from dcgan_jax.training.record import Events, cut, read_lines
 
 
 def build_origin(config: ConfigDict, directory: pathlib.Path) -> Callable[..., dict[str, str] | None]:

@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax import images, progress, sample
-from dcgan_jax.checkpoint import Checkpoints
+from dcgan_jax import progress
+from dcgan_jax.drawing import sample
 from dcgan_jax.errors import CheckpointError, DataError, DivergenceError, printable, say
-from dcgan_jax.record import Events, Lines
-from dcgan_jax.state import GANState
-from dcgan_jax.stopping import StopSignals
+from dcgan_jax.games.state import GANState
+from dcgan_jax.kinds import image as images
+from dcgan_jax.training.checkpoint import Checkpoints
+from dcgan_jax.training.record import Events, Lines
+from dcgan_jax.training.stopping import StopSignals
 
 LOSS_OF_A_COLLAPSE = 1e-3
 STEPS_OF_A_COLLAPSE = 100  # Steps in a row with such a loss; a single batch that is told apart is no collapse.

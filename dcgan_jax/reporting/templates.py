@@ -19,12 +19,12 @@ def render(name: str, values: Mapping[str, Any], *, filters: Mapping[str, Callab
   """Renders the template of a file.
 
   Args:
-    name: file beside this one; a name that ends in .md is Markdown, any other is HTML.
+    name: file, relative to the package; a name that ends in .md is Markdown, any other is HTML.
     values: by their names in the template, where a name without a value is an error.
     filters: functions of a value, by their names in the template.
   """
   environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent.parent),
     undefined=jinja2.StrictUndefined,
     autoescape=True,
     finalize=_as_code if name.endswith('.md') else None,

@@ -16,9 +16,12 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax import images, model_card, sample, tensors, torch_layout, workdir
+from dcgan_jax.drawing import sample
 from dcgan_jax.errors import CheckpointError, ConfigError, look_up
-from dcgan_jax.state import ExportedState
+from dcgan_jax.exporting import model_card, tensors, torch_layout
+from dcgan_jax.games.state import ExportedState
+from dcgan_jax.kinds import image as images
+from dcgan_jax.training import workdir
 
 WEIGHTS = workdir.EXPORT
 STABLEHLO = 'generator.stablehlo'

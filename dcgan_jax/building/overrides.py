@@ -4,8 +4,8 @@ import decimal
 import re
 from collections.abc import Iterable, Iterator
 
+from dcgan_jax.building.rules import BOOLEAN, RULES, Rule, flatten
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.validate import BOOLEAN, RULES, Rule, flatten
 
 _SUFFIXES = {'k': 10**3, 'm': 10**6, 'b': 10**9, 'g': 10**9}
 _BOOLEANS = {'true': 'true', 't': 'true', '1': 'true', 'false': 'false', 'f': 'false', '0': 'false'}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dcgan_jax import classes
+from dcgan_jax.data import classes
 from dcgan_jax.errors import CheckpointError
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import classes, sample, unknown_names
-from dcgan_jax.data import arrays, contents, digits, folder, resident, streamed, tfds
+from dcgan_jax.building import unknown_names
+from dcgan_jax.data import arrays, classes, contents, digits, folder, resident, streamed, tfds
 from dcgan_jax.data.order import permutation, read_many
+from dcgan_jax.drawing import sample
 from dcgan_jax.errors import ConfigError, DataError, counted, printable, say
 from dcgan_jax.metrics import evaluate
 from dcgan_jax.metrics.features import with_bar

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from dcgan_jax.errors import ConfigError, look_up
 
-_PACKAGE = pathlib.Path(__file__).resolve().parent
+_PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # A wheel has configs/ and exports/ in a folder of their own; a checkout has them beside the package.
 SHIPPED = _PACKAGE / 'shipped' if (_PACKAGE / 'shipped').is_dir() else _PACKAGE.parent
 CONFIGS = SHIPPED / 'configs'

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from dcgan_jax.hooks import Hook, Watcher
-from dcgan_jax.state import GANState
+from dcgan_jax.games.state import GANState
+from dcgan_jax.training.hooks import Hook, Watcher
 
 
 def train(

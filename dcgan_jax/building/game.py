@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dcgan_jax import augment, images, parallel, step
-from dcgan_jax.build_model import Model
+from dcgan_jax.building.model import Model
 from dcgan_jax.errors import look_up
+from dcgan_jax.games import augment, parallel, step
+from dcgan_jax.games.optimizers import averaging_decay
+from dcgan_jax.kinds import image as images
 from dcgan_jax.objectives import adversarial, consistency, feature_matching, gradient_penalty
 from dcgan_jax.objectives.classification import classification
-from dcgan_jax.optimizers import averaging_decay
 
 LOSSES = {
   'non_saturating': adversarial.non_saturating,

@@ -17,9 +17,9 @@ from typing import Any
 import filelock
 import platformdirs
 
-from dcgan_jax import nearby_runs
+from dcgan_jax.building.rules import complete, flatten, validate
 from dcgan_jax.errors import CheckpointError, ConfigError, printable, remedy, say
-from dcgan_jax.validate import complete, flatten, validate
+from dcgan_jax.training import nearby_runs
 
 # A resumed run may change these; any other change would make its result neither the old run's nor the new one's.
 MAY_CHANGE = ('steps', 'steps_per_call', 'data.dir', 'data.resident_megabytes', 'logging', 'evaluation')

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcgan_jax import images, page, plots, sample, workdir
+from dcgan_jax.building.rules import flatten
+from dcgan_jax.drawing import sample
 from dcgan_jax.errors import CheckpointError, DataError
+from dcgan_jax.kinds import image as images
 from dcgan_jax.metrics.meanings import meaning
-from dcgan_jax.record import read_lines
-from dcgan_jax.validate import flatten
+from dcgan_jax.reporting import page, plots
+from dcgan_jax.training import workdir
+from dcgan_jax.training.record import read_lines
 
 MAX_PICTURES, MIN_PICTURES, TIMELINE_BYTES = 40, 10, 3_000_000
 MAX_SHEETS = 4

@@ -9,10 +9,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dcgan_jax import parallel, sample, workdir
-from dcgan_jax.build_data import build_reference, build_source, read_part
+from dcgan_jax.building.data import build_reference, build_source, read_part
+from dcgan_jax.drawing import sample
 from dcgan_jax.errors import ConfigError, look_up
+from dcgan_jax.games import parallel
 from dcgan_jax.metrics import evaluate, features, inception_weights, protocol
+from dcgan_jax.training import workdir
 
 EVALUATION_BATCH = 50  # images per device
 # The small classifier learns from so many examples at most, drawn evenly from a larger data set.

@@ -1,0 +1,1 @@
+"""Latents, and samples drawn from them."""

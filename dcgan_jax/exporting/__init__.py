@@ -1,0 +1,1 @@
+"""Runs as files for other programs: safetensors, StableHLO, ONNX, PyTorch, the Hugging Face Hub."""

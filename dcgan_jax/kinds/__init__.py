@@ -1,0 +1,1 @@
+"""Kinds of examples: how each is read, encoded, shown and written."""

@@ -1,0 +1,1 @@
+"""Runs as pages, plots and tables."""

@@ -1,0 +1,1 @@
+"""Running the algorithm: loop, session, hooks, checkpoints and work directory."""
