@@ -19,7 +19,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = [
-  '--config.batch_size=8', '--config.data.image_size=8', '--config.generator.widths=(4,)',
+  '--config', 'digits', '--config.batch_size=8', '--config.data.image_size=8', '--config.generator.widths=(4,)',
   '--config.discriminator.widths=(4,)', '--config.generator.latent_size=8', '--config.steps_per_call=4',
   '--config.logging.scalars_every=2', '--config.logging.samples_every=6', '--config.logging.num_samples=16',
   '--config.logging.checkpoint_every=5', '--config.evaluation.every=4', '--config.evaluation.features=self',
@@ -28,7 +28,8 @@ FLAGS = [
 # Runs the program, which dies a given number of CPU-seconds after it begins with training, or after its first step.
 PROGRAM = """
 import os, signal, sys, threading, time
-from dcgan_jax import cli, train
+from dcgan_jax import cli
+from dcgan_jax.training import loop as train
 from dcgan_jax.metrics import kernel
 distance = kernel.kernel_distance
 kernel.kernel_distance = lambda *arguments, **options: distance(*arguments, **{**options, 'num_subsets': 2})  # quick

@@ -75,7 +75,7 @@ def _differences(task, seed):
   keep = optax.GradientTransformation(
     optax.tree.zeros_like, lambda grads, state, params: (optax.tree.zeros_like(grads), grads)
   )
-  players = {'generator': state.generator, 'discriminator': state.discriminator}
+  players = {'generator': state.players['generator'], 'discriminator': state.players['discriminator']}
   state = state.replace(**{k: p.replace(tx=keep, opt_state=keep.init(p.params)) for k, p in players.items()})
 
   game = build_game.build_game(config, model)

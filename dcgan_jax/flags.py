@@ -121,9 +121,9 @@ def prepare_libraries() -> None:
 
   from absl import logging
 
-  from dcgan_jax.training import workdir
+  from dcgan_jax import cache
 
-  compiled = workdir.cache_directory() / 'compiled'
+  compiled = cache.directory() / 'compiled'
   with contextlib.suppress(OSError):  # JAX would complain about every program that it cannot keep.
     compiled.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(compiled))

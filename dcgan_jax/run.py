@@ -104,7 +104,7 @@ class Run:
     """Variables of the averaged generator, or of the live one; ConfigError where an export does not have that."""
     if live and isinstance(self.state, ExportedState):
       raise ConfigError('An export holds the averaged generator alone; draw live samples from the run itself')
-    return self.state.generator.variables if live else self.variables['generator']  # pyright: ignore[reportAttributeAccessIssue]
+    return self.state.players['generator'].variables if live else self.variables['generator']  # pyright: ignore[reportAttributeAccessIssue]
 
   def latents(self, num: int, *, seed: int = 0, first: int = 0) -> np.ndarray:
     """The z of samples first .. first + num - 1 of `sample`, float32 [num, Z]."""

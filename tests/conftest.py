@@ -14,13 +14,14 @@ import pytest
 from flax import linen as nn
 
 from dcgan_jax.drawing import latents
-from dcgan_jax.games import augment, step
-from dcgan_jax.games.optimizers import averaging_decay
+from dcgan_jax.games import adversarial, augment, step
+from dcgan_jax.games.optimizers import ema_decay
 from dcgan_jax.games.parallel import AXIS
 from dcgan_jax.games.state import create_state
 from dcgan_jax.kinds import image as images
 from dcgan_jax.models import dcgan, initializers, normalization
-from dcgan_jax.objectives import adversarial, gradient_penalty
+from dcgan_jax.objectives import adversarial as losses
+from dcgan_jax.objectives import gradient_penalty
 
 # Halves the time that compiling a training step takes.
 jax.config.update('jax_disable_most_optimizations', True)
@@ -96,11 +97,12 @@ def create_tiny_state(tiny_generator, tiny_discriminator):
   """key -> GANState."""
   create = functools.partial(
     create_state,
-    generator=tiny_generator,
-    discriminator=tiny_discriminator,
-    optimizers=(optax.adam(2e-3, b1=0.5), optax.adam(1e-3, b1=0.5)),
-    latent_size=LATENT_SIZE,
-    shape=SHAPE,
+    networks={'generator': tiny_generator, 'discriminator': tiny_discriminator},
+    optimizers={'generator': optax.adam(2e-3, b1=0.5), 'discriminator': optax.adam(1e-3, b1=0.5)},
+    inputs={
+      'generator': {'z': jnp.zeros((1, LATENT_SIZE)), 'labels': None},
+      'discriminator': {'x': jnp.zeros((1, *SHAPE)), 'labels': None, 'keys': jax.random.split(jax.random.key(0), 1)},
+    },
   )
   return jax.jit(create)
 
@@ -113,19 +115,19 @@ def tiny_state(create_tiny_state, key):
 @pytest.fixture(scope='session')
 def tiny_game():
   """Everything that uses randomness is on: dropout, flips of real images, flips before the discriminator."""
-  loss = adversarial.non_saturating(adversarial.targets())
-  return step.Game(
+  loss = losses.non_saturating(losses.targets())
+  play = adversarial.Adversarial(
     latents=functools.partial(latents.normal, latent_size=LATENT_SIZE),
-    prepare=lambda keys, examples: augment.flip(keys, images.to_float(examples)),
-    labels=lambda batch: None,
     augment=lambda keys, images, step: augment.flip(keys, images),
     discriminator_loss=lambda keys, real, fake, labels: loss.discriminator(keys, real.logits, fake.logits),
     penalty=gradient_penalty.none,
     generator_loss=lambda fake, real, labels: loss.generator(fake.logits, lambda: real().logits),
-    turns=step.one_turn,
-    generator_share=step.same_share,
-    generator_fakes=step.redraw_fakes,
-    averaging_decay=averaging_decay(BATCH_SIZE, half_life=100.0, ramp_up=0.5),
+  )
+  return step.Game(
+    play,
+    uses=adversarial.USES,
+    prepare=lambda keys, batch: {'example': augment.flip(keys, images.to_float(batch['images']))},
+    ema_decay=ema_decay(BATCH_SIZE, half_life=100.0, ramp_up=0.5),
   )
 
 

@@ -21,3 +21,12 @@ os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_p
 os.environ['XLA_FLAGS'] += ' --xla_cpu_parallel_codegen_split_count=1'
 if tuple(map(int, importlib.metadata.version('jaxlib').split('.')[:2])) < (0, 11):  # Later ones have no such flag.
   os.environ['XLA_FLAGS'] += ' --xla_cpu_use_fusion_emitters=false'
+
+import jaxtyping  # noqa: E402  After the variables above, which JAX reads as it is imported.
+
+CHECKED = [
+  'dcgan_jax.objectives',
+  *(f'dcgan_jax.games.{name}' for name in ('adversarial', 'augment', 'players', 'step')),
+]
+# Every call of a function in these modules checks the shapes that its annotations give; in the tests alone.
+jaxtyping.install_import_hook(CHECKED, 'beartype.beartype')

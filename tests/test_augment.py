@@ -71,7 +71,7 @@ def test_color_uses_all_of_its_range(keys_of_photos):
 
 
 def test_translation_moves_by_whole_pixels_and_fills_with_zeros(photos, keys_of_photos):
-  moved, seen = augment.translation(keys_of_photos, photos, share=0.25), set()
+  moved, seen = augment.translation(keys_of_photos, photos, fraction=0.25), set()
   for before, after in zip(np.asarray(photos), np.asarray(moved), strict=True):
     padded = np.pad(before, ((2, 2), (3, 3), (0, 0)))
     windows = {(i, j): padded[i : i + 8, j : j + 12] for i in range(5) for j in range(7)}

@@ -46,7 +46,7 @@ def test_a_checkpoint_of_a_gpu_restores_on_a_cpu(tmp_path, create_tiny_state, ke
   # What Orbax writes beside each array when it lives on a GPU.
   path = tmp_path / '3' / 'state' / '_sharding'
   shardings = json.loads(path.read_text())
-  assert any(base64.b64decode(name).startswith(b'generator') for name in shardings)
+  assert any(base64.b64decode(name).startswith(b'players.generator') for name in shardings)
   on_gpu = json.dumps({'sharding_type': 'SingleDeviceSharding', 'device_str': 'cuda:0'})
   path.write_text(json.dumps(dict.fromkeys(shardings, on_gpu)))
   _assert_equal(state, Checkpoints(tmp_path, read_only=True).restore(abstract, sharding=_sharding(1)))
@@ -331,7 +331,9 @@ def test_a_checkpoint_of_other_networks_is_refused_by_what_differs(tmp_path, two
   other = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(change(leaf.shape), leaf.dtype) if leaf.ndim > 1 else leaf, abstract
   )
-  message = 'step 2 in .* is of other networks or optimizers .averaged/params/conv_1/kernel float32 .4, 4, 8, 4. -> '
+  message = (
+    'step 2 in .* is of other networks or optimizers .ema/generator/params/conv_1/kernel float32 .4, 4, 8, 4. -> '
+  )
   with pytest.raises(CheckpointError, match=message):
     Checkpoints(tmp_path).restore(other, sharding=_sharding(1))
   assert (tmp_path / '2').exists()

@@ -54,13 +54,13 @@ def test_config_is_valid_and_its_networks_fit_its_examples(name, variant):
   build_game.build_game(config, model)
   count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
   expected = SIZES.get((name, variant))
-  assert expected in (None, (count(state.generator.params), count(state.discriminator.params)))
+  assert expected in (None, (count(state.players['generator'].params), count(state.players['discriminator'].params)))
 
 
 def test_the_best_generator_sees_no_labels_and_has_at_most_four_million_parameters():
   model = build_model.build_model(_load('cifar10', 'best'), (32, 32, 3), classes=10)
   state = jax.eval_shape(model.create, jax.random.key(0))
-  assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) <= 4_000_000
+  assert sum(leaf.size for leaf in jax.tree.leaves(state.players['generator'].params)) <= 4_000_000
   assert model.num_classes is None
 
 
@@ -110,7 +110,7 @@ def test_the_discriminator_that_the_paper_probed_has_28672_pooled_features():
     jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1)),
   )
   judge = lambda variables, x, keys: model.discriminator.apply(variables, x, train=False, keys=keys)
-  _, activations = jax.eval_shape(judge, state.discriminator.variables, x, keys)
+  _, activations = jax.eval_shape(judge, state.players['discriminator'].variables, x, keys)
   assert all(layer.shape[1] >= 4 for layer in activations)
   assert sum(4 * 4 * layer.shape[-1] for layer in activations) == 28_672  # Radford et al. 2016, section 5.1
 

@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
   root = tmp_path_factory.mktemp('runs')
   launch('--workdir', root / 'whole', '--config.steps=14', *TINY)
   for steps in (5, 7, 14):
-    launch('--workdir', root / 'resumed', f'--config.steps={steps}', *TINY)
+    launch('--workdir', root / 'resumed', f'--config.steps={steps}', *TINY, '--config.logging.checkpoint_every=7')
   return root
 
 

@@ -21,7 +21,7 @@ FLAGS = [
 MEASURE = """
 import json, os, sys, threading
 import jax
-from dcgan_jax import hooks
+from dcgan_jax.training import hooks
 from dcgan_jax.cli import main
 compiled = 0
 def count(name, *_, **__):

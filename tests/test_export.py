@@ -40,7 +40,7 @@ def _run(seed=3, classes=None, shape=SHAPE, **changes):
   model = build_model.build_model(config, shape, classes)
   state = jax.jit(model.create)(jax.random.key(seed))
   # An untrained generator draws grey; larger weights give it contrast, and tell the averaged from the live one.
-  return Run(config, model, state.replace(averaged=jax.tree.map(lambda leaf: 7 * leaf, state.averaged)), shape)
+  return Run(config, model, state.replace(ema=jax.tree.map(lambda leaf: 7 * leaf, state.ema)), shape)
 
 
 @pytest.fixture(scope='module')

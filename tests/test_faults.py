@@ -25,7 +25,10 @@ RUN += ['--config.evaluation.every=8', '--config.evaluation.num=200']
 # Each is run before the program, and ends it in the middle of what its name says, the `last` time that it does it.
 KILL = """
 import os, signal
-from dcgan_jax import build, checkpoint, hooks, images, record, sample
+from dcgan_jax.drawing import sample
+from dcgan_jax.kinds import image as images
+from dcgan_jax.training import checkpoint, hooks, record
+from dcgan_jax.training import session as build
 from dcgan_jax.metrics import evaluate
 calls, last = 0, 2
 def second(then):
@@ -168,6 +171,7 @@ def test_a_stop_signal_leaves_nothing_in_the_record(whole, tmp_path, name):
   # At step 7, where nothing is due.
   code = f"""{KILL}
 import sys
+signal.signal({int(number)}, signal.SIG_DFL)  # nohup may have told the tests to ignore it
 watch = hooks.Progress.watch
 def patched(self, first, scalars):
   watch(self, first, scalars)

@@ -25,14 +25,14 @@ def test_loss_is_the_squared_distance_of_the_mean_last_activations():
   for index in np.ndindex(2, 2, 3):
     means = [np.mean([example[index] for example in x.astype(np.float64)]) for x in (FAKE, REAL)]
     expected += (means[0] - means[1]) ** 2
-  found = feature_matching((UNUSED, FAKE), (UNUSED, REAL), mean=same)
+  found = feature_matching((UNUSED, jnp.array(FAKE)), (UNUSED, REAL), mean=same)
   assert found.shape == ()
   assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_batches_of_equal_means_match_whatever_their_order_size_and_spread():
   spread = np.concatenate([FAKE - 2, FAKE + 2])
-  assert_allclose(feature_matching((FAKE,), (spread[::-1],), mean=same), 0.0, atol=1e-10)
+  assert_allclose(feature_matching((jnp.array(FAKE),), (spread[::-1],), mean=same), 0.0, atol=1e-10)
 
 
 def test_gradient_moves_every_fake_by_the_difference_of_the_means():

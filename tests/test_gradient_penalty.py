@@ -32,7 +32,7 @@ def linear(x):
 
 
 def square(x):
-  """A critic whose gradient at an image is twice that image; one_centred is (2 |x| - 1)^2."""
+  """A critic whose gradient at an image is twice that image; one_centered is (2 |x| - 1)^2."""
   return (x**2).sum((1, 2, 3))
 
 
@@ -57,7 +57,7 @@ def test_r1_and_r2_of_a_linear_critic_are_half_the_squared_norm_of_its_weights(n
 
 
 @pytest.mark.parametrize('name', ['wgan_gp', 'dragan'])
-def test_one_centred_penalties_of_a_linear_critic_are_the_distance_of_its_norm_from_one(name):
+def test_one_centered_penalties_of_a_linear_critic_are_the_distance_of_its_norm_from_one(name):
   expected = (np.sqrt((WEIGHTS.astype(np.float64) ** 2).sum()) - 1) ** 2
   assert_allclose(TERMS[name](KEYS, linear, REAL, FAKE), np.full(NUMBER, expected), rtol=1e-5)
 
@@ -78,8 +78,8 @@ def test_penalty_is_that_of_finite_differences_in_float64():
       step[index] = 1e-6
       squared[n] += ((critic(images[n] + step) - critic(images[n] - step)) / 2e-6) ** 2
   network = lambda x: (jnp.sin(x) * WEIGHTS[None]).sum((1, 2, 3))
-  assert_allclose(gradient_penalty.zero_centred(network, REAL), squared / 2, rtol=1e-4)
-  assert_allclose(gradient_penalty.one_centred(network, REAL), (np.sqrt(squared) - 1) ** 2, rtol=1e-4, atol=1e-6)
+  assert_allclose(gradient_penalty.zero_centered(network, REAL), squared / 2, rtol=1e-4)
+  assert_allclose(gradient_penalty.one_centered(network, REAL), (np.sqrt(squared) - 1) ** 2, rtol=1e-4, atol=1e-6)
 
 
 @ALL
@@ -136,14 +136,14 @@ def test_parameter_gradients_of_penalties_are_the_analytic_ones():
   """d/dw |w|^2 / 2 = w, and d/dw (|w| - 1)^2 = 2 (|w| - 1) w / |w|."""
   loss = lambda term, w: term(lambda x: (x * w[None]).sum((1, 2, 3)), REAL).mean()
   norm = np.sqrt((WEIGHTS.astype(np.float64) ** 2).sum())
-  assert_allclose(jax.grad(loss, 1)(gradient_penalty.zero_centred, WEIGHTS), WEIGHTS, rtol=1e-4)
+  assert_allclose(jax.grad(loss, 1)(gradient_penalty.zero_centered, WEIGHTS), WEIGHTS, rtol=1e-4)
   expected = 2 * (norm - 1) * WEIGHTS / norm
-  assert_allclose(jax.grad(loss, 1)(gradient_penalty.one_centred, WEIGHTS), expected, rtol=1e-4)
+  assert_allclose(jax.grad(loss, 1)(gradient_penalty.one_centered, WEIGHTS), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize('size', [0.0, 1e-30, 1e-18, 1e-10])
-def test_one_centred_penalty_of_a_flat_critic_is_one_with_finite_gradients(size):
-  penalty = lambda w: gradient_penalty.one_centred(lambda x: (x**2 * w[None]).sum((1, 2, 3)), REAL).sum()
+def test_one_centered_penalty_of_a_flat_critic_is_one_with_finite_gradients(size):
+  penalty = lambda w: gradient_penalty.one_centered(lambda x: (x**2 * w[None]).sum((1, 2, 3)), REAL).sum()
   value, gradient = jax.value_and_grad(penalty)(jnp.full(SHAPE, size))
   assert_allclose(value, NUMBER, rtol=1e-5)
   assert jnp.isfinite(gradient).all()

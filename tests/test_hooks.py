@@ -203,7 +203,7 @@ def _evaluation(
   )
 
 
-_STATE = GANState(step=0, generator=None, discriminator=None, averaged={})
+_STATE = GANState(step=0, players={}, ema={'generator': {}})
 
 
 def test_the_best_state_is_kept_and_resuming_remembers_it(tmp_path):

@@ -34,8 +34,9 @@ def _run(prior='normal', classes=None):
   model = build_model.build_model(config, SHAPE, classes)
   state = jax.jit(model.create)(jax.random.key(3))
   # Every image of an untrained generator is grey; with weights of a trained one's size they differ.
-  averaged = state.averaged | {'params': jax.tree.map(lambda leaf: leaf * 8, state.averaged['params'])}
-  return Run(config, model, state.replace(averaged=averaged), SHAPE)
+  average = state.ema['generator']
+  average |= {'params': jax.tree.map(lambda leaf: leaf * 8, average['params'])}
+  return Run(config, model, state.replace(ema={'generator': average}), SHAPE)
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dcgan_jax.games import optimizers
-from dcgan_jax.games.optimizers import averaging_decay
+from dcgan_jax.games.optimizers import ema_decay
 
 STEPS = jnp.arange(0, 5000, 7)
 PARAMS = {'kernel': np.array([[0.5, -2.0], [1.0, 0.0]], np.float32), 'bias': np.array([3.0], np.float32)}
@@ -171,22 +171,22 @@ def test_weights_stay_within_the_bound_at_every_step():
 
 
 def test_a_generator_weighs_one_half_after_its_half_life_of_images():
-  decay = averaging_decay(20, half_life=1000.0, ramp_up=0.05)
+  decay = ema_decay(20, half_life=1000.0, ramp_up=0.05)
   assert_allclose(decay(jnp.int32(10**6)) ** (1000 / 20), 0.5, rtol=1e-5)
 
 
 def test_early_on_the_half_life_is_a_share_of_the_images_seen():
   """After 100 steps of 20 images, a twentieth of 2000 images is 5 steps."""
-  decay = averaging_decay(20, half_life=1e9, ramp_up=0.05)
+  decay = ema_decay(20, half_life=1e9, ramp_up=0.05)
   assert_allclose(decay(jnp.int32(100)) ** 5, 0.5, rtol=1e-5)
 
 
 def test_first_step_keeps_nothing_of_the_untrained_generator():
-  assert averaging_decay(128, half_life=50_000.0, ramp_up=0.05)(jnp.int32(0)) == 0.0
+  assert ema_decay(128, half_life=50_000.0, ramp_up=0.05)(jnp.int32(0)) == 0.0
 
 
 def test_decay_rises_to_the_full_one_and_never_above():
-  decays = averaging_decay(64, half_life=5000.0, ramp_up=0.05)(STEPS)
+  decays = ema_decay(64, half_life=5000.0, ramp_up=0.05)(STEPS)
   full = 0.5 ** (64 / 5000)
   assert (np.diff(decays) >= 0).all()
   assert_allclose(decays[-1], full, rtol=1e-6)

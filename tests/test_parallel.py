@@ -14,7 +14,7 @@ from configs import cifar10
 from dcgan_jax.building import game as build_game
 from dcgan_jax.building import model as build_model
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.games import parallel, step
+from dcgan_jax.games import parallel, players, step
 
 STEPS = 7
 STEPS_PER_CALL = 3
@@ -94,7 +94,7 @@ def on_one_device(train):
 def test_any_number_of_devices_trains_the_same_networks(number, train, on_one_device):
   (one, one_scalars), (several, scalars) = on_one_device, train(number, [3, 3])
   for player in ('generator', 'discriminator'):
-    ours, theirs = (getattr(state, player) for state in (several, one))
+    ours, theirs = (state.players[player] for state in (several, one))
     # Six steps have moved parameters by about 0.01.
     close = functools.partial(assert_allclose, rtol=0.0, atol=1e-5)
     jax.tree.map(close, (ours.params, ours.batch_stats), (theirs.params, theirs.batch_stats))
@@ -208,7 +208,7 @@ def test_a_scalar_that_was_not_averaged_is_refused_by_shard_map_and_is_device_0s
 
 
 def test_a_step_that_averages_nothing_is_refused_by_shard_map(play, monkeypatch):
-  monkeypatch.setattr(step, 'average_over_devices', lambda tree: tree)
+  monkeypatch.setattr(players, 'average_over_devices', lambda tree: tree)
   with pytest.raises(TypeError, match='carry input and carry output must have equal types'):
     jax.eval_shape(play('in penalties and labels', 'shard_map'))
 

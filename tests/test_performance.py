@@ -93,8 +93,8 @@ def test_no_preset_does_more_than_the_mathematics_needs(name):
     return _flops(mapped.lower(variables, batch))
 
   passes_of_generator = 3 if config.reuse_fakes else 4
-  needed = passes_of_generator * flops(generate, state.generator.variables, z)
-  needed += 8 * flops(judge, state.discriminator.variables, x)
+  needed = passes_of_generator * flops(generate, state.players['generator'].variables, z)
+  needed += 8 * flops(judge, state.players['discriminator'].variables, x)
   assert 0.8 * needed < _flops(lowered) < 1.2 * needed
 
 
@@ -118,7 +118,7 @@ def test_the_update_is_traced_once_and_donates_its_state():
   rows = {'indices': np.zeros((2, 4), np.int32)}
   first, _ = update(state, rows, 2, data, key)
   traced = len(traces)
-  assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.generator.params, state.averaged)))
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.players['generator'].params, state.ema['generator'])))
   for count in (1, 2):
     first, _ = update(first, rows, count, data, key)
   assert len(traces) == traced

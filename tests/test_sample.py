@@ -21,7 +21,7 @@ LATENTS = functools.partial(latents.normal, latent_size=5)
 def draw(tiny_generator, create_tiny_state, key):
   generate = sample.compile_generate(tiny_generator)
   # An untrained generator draws grey; larger weights give it contrast.
-  variables = jax.tree.map(lambda leaf: 5 * leaf, create_tiny_state(key).averaged)
+  variables = jax.tree.map(lambda leaf: 5 * leaf, create_tiny_state(key).ema['generator'])
   return functools.partial(sample.draw, generate, variables, LATENTS)
 
 

@@ -10,11 +10,10 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dcgan_jax.games import step
+from dcgan_jax.games import adversarial, players, step
 from dcgan_jax.games.parallel import AXIS
 
-USES = ('prepare', 'latents', 'new_latents', 'augment_real', 'augment_fake', 'augment_generator')
-USES += ('real', 'fake', 'generator', 'loss', 'penalty', 'critic')
+USES = ('prepare', *adversarial.USES)
 NETWORK = ('params', 'opt_state', 'batch_stats')
 
 
@@ -30,17 +29,17 @@ def split(batch, devices):
 @pytest.fixture(scope='module')
 def state(tiny_state):
   """In the midst of a run: at step 3 the average keeps something, and is not the generator."""
-  averaged = jax.tree.map(lambda leaf: leaf + 0.1, tiny_state.averaged)
-  return tiny_state.replace(step=jnp.int32(3), averaged=averaged)
+  ema = jax.tree.map(lambda leaf: leaf + 0.1, tiny_state.ema)
+  return tiny_state.replace(step=jnp.int32(3), ema=ema)
 
 
 @pytest.fixture(scope='module')
 def update(state, tiny_batch, tiny_game, key):
-  """generator_fakes -> (next state, scalars), computed once each."""
+  """reuse_fakes -> (next state, scalars), computed once each."""
 
   @functools.cache
-  def run(generator_fakes):
-    game = dataclasses.replace(tiny_game, generator_fakes=generator_fakes)
+  def run(reuse_fakes):
+    game = dataclasses.replace(tiny_game, play=dataclasses.replace(tiny_game.play, reuse_fakes=reuse_fakes))
     return jax.jit(on_devices(functools.partial(step.train_step, game=game), 1))(state, split(tiny_batch, 1), key)
 
   return run
@@ -53,6 +52,7 @@ def plain(state, tiny_batch, tiny_generator, tiny_discriminator, key):
 
 def plain_update(generator, discriminator, state, examples, key):
   """The update of the tiny game with reused and with redrawn fakes, and what mistakes would make of it."""
+  old_generator, old_discriminator = state.players['generator'], state.players['discriminator']
   generator = generator.clone(norm=functools.partial(generator.norm, axis_name=None))
   discriminator = discriminator.clone(norm=functools.partial(discriminator.norm, axis_name=None))
 
@@ -66,7 +66,7 @@ def plain_update(generator, discriminator, state, examples, key):
 
   def generate(params, use):
     z = jax.vmap(lambda key: jax.random.normal(key, (5,)))(keys_of(use))
-    variables = {'params': params, 'batch_stats': state.generator.batch_stats}
+    variables = {'params': params, 'batch_stats': old_generator.batch_stats}
     x, updated = generator.apply(variables, z, train=True, mutable=['batch_stats'])
     return x, updated['batch_stats']
 
@@ -80,10 +80,10 @@ def plain_update(generator, discriminator, state, examples, key):
     return optax.apply_updates(network.params, updates), opt_state
 
   real = flip('prepare', examples / 127.5 - 1)
-  fakes, _ = generate(state.generator.params, 'latents')
+  fakes, _ = generate(old_generator.params, 'latents')
 
   def discriminator_loss(params):
-    batch_stats = state.discriminator.batch_stats
+    batch_stats = old_discriminator.batch_stats
     real_logits, batch_stats = judge(params, batch_stats, flip('augment_real', real), 'real')
     fake_logits, batch_stats = judge(params, batch_stats, flip('augment_fake', fakes), 'fake')
     loss = -jnp.mean(jnp.log(jax.nn.sigmoid(real_logits)) + jnp.log(1 - jax.nn.sigmoid(fake_logits)))
@@ -92,21 +92,21 @@ def plain_update(generator, discriminator, state, examples, key):
       {'loss': loss, 'real_logits': real_logits.mean(), 'fake_logits': fake_logits.mean(), 'penalty': 0.0},
     )
 
-  gradients, (batch_stats, scalars) = jax.grad(discriminator_loss, has_aux=True)(state.discriminator.params)
-  params, opt_state = descend(state.discriminator, gradients)
+  gradients, (batch_stats, scalars) = jax.grad(discriminator_loss, has_aux=True)(old_discriminator.params)
+  params, opt_state = descend(old_discriminator, gradients)
 
   def generator_update(use, opponent):
     def loss(params):
       x, batch_stats = generate(params, use)
-      logits, judged = judge(opponent, state.discriminator.batch_stats, flip('augment_generator', x), 'generator')
+      logits, judged = judge(opponent, old_discriminator.batch_stats, flip('augment_generator', x), 'generator')
       return -jnp.log(jax.nn.sigmoid(logits)).mean(), (batch_stats, judged)
 
-    (loss, (batch_stats, judged)), gradients = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
-    return dict(zip(NETWORK, (*descend(state.generator, gradients), batch_stats), strict=True)), loss, judged
+    (loss, (batch_stats, judged)), gradients = jax.value_and_grad(loss, has_aux=True)(old_generator.params)
+    return dict(zip(NETWORK, (*descend(old_generator, gradients), batch_stats), strict=True)), loss, judged
 
   reused, _, judged = generator_update('latents', params)
   redrawn, redrawn_loss, _ = generator_update('new_latents', params)
-  against_old, _, _ = generator_update('new_latents', state.discriminator.params)
+  against_old, _, _ = generator_update('new_latents', old_discriminator.params)
   return {
     'discriminator': {'params': params, 'opt_state': opt_state, 'batch_stats': batch_stats},
     'discriminator_scalars': scalars,
@@ -135,29 +135,29 @@ def test_no_device_dependent_value_leaves_the_step(tiny_game, tiny_state, tiny_b
 
 
 def test_a_step_that_averages_nothing_breaks_that_law(tiny_game, tiny_state, tiny_batch, key, monkeypatch):
-  monkeypatch.setattr(step, 'average_over_devices', lambda tree: tree)
+  monkeypatch.setattr(players, 'average_over_devices', lambda tree: tree)
   update = on_devices(functools.partial(step.train_step, game=tiny_game), 4)
   with pytest.raises(ValueError, match='out_axes'):
     jax.eval_shape(update, tiny_state, split(tiny_batch, 4), key)
 
 
 def test_discriminator_update_is_the_plain_one(update, plain):
-  assert_close(parts(update(step.redraw_fakes)[0].discriminator), plain['discriminator'])
+  assert_close(parts(update(reuse_fakes=False)[0].players['discriminator']), plain['discriminator'])
 
 
 def test_generator_update_with_new_fakes_is_the_plain_one(update, plain):
-  assert_close(parts(update(step.redraw_fakes)[0].generator), plain['redrawn'])
+  assert_close(parts(update(reuse_fakes=False)[0].players['generator']), plain['redrawn'])
 
 
 def test_generator_update_with_reused_fakes_is_the_plain_one(update, plain):
-  assert_close(parts(update(step.reuse_fakes)[0].generator), plain['reused'])
+  assert_close(parts(update(reuse_fakes=True)[0].players['generator']), plain['reused'])
 
 
 def test_scalars_are_those_of_the_plain_update(update, plain):
-  state, scalars = update(step.redraw_fakes)
+  state, scalars = update(reuse_fakes=False)
   expected = {f'discriminator/{name}': value for name, value in plain['discriminator_scalars'].items()}
   expected['generator/loss'] = plain['redrawn_loss']
-  for name, network in (('generator', state.generator), ('discriminator', state.discriminator)):
+  for name, network in (('generator', state.players['generator']), ('discriminator', state.players['discriminator'])):
     squares = [np.sum(np.square(leaf, dtype=np.float64)) for leaf in jax.tree.leaves(network.params)]
     expected[f'{name}/parameter_norm'] = np.sqrt(sum(squares))
   assert scalars.keys() == expected.keys()
@@ -166,7 +166,7 @@ def test_scalars_are_those_of_the_plain_update(update, plain):
 
 
 def test_generator_update_leaves_the_discriminators_statistics_alone(update, plain):
-  statistics = update(step.reuse_fakes)[0].discriminator.batch_stats['norm_1']
+  statistics = update(reuse_fakes=True)[0].players['discriminator'].batch_stats['norm_1']
   touched = plain['statistics_of_generator_update']['norm_1']
   assert_close(statistics, plain['discriminator']['batch_stats']['norm_1'])
   assert np.abs(statistics['var'] - touched['var']).max() > 1e-4
@@ -177,7 +177,7 @@ def test_generator_update_plays_against_the_updated_discriminator(update, plain)
   moments, right, wrong = (
     opt_state[0].mu['output']['kernel']
     for opt_state in (
-      update(step.redraw_fakes)[0].generator.opt_state,
+      update(reuse_fakes=False)[0].players['generator'].opt_state,
       plain['redrawn']['opt_state'],
       plain['against_old_discriminator']['opt_state'],
     )
@@ -186,24 +186,27 @@ def test_generator_update_plays_against_the_updated_discriminator(update, plain)
 
 
 def test_redrawn_fakes_are_others_than_reused_ones(update):
-  redrawn, reused = update(step.redraw_fakes), update(step.reuse_fakes)
-  jax.tree.map(assert_array_equal, redrawn[0].discriminator.params, reused[0].discriminator.params)
+  redrawn, reused = update(reuse_fakes=False), update(reuse_fakes=True)
+  params = (result[0].players['discriminator'].params for result in (redrawn, reused))
+  jax.tree.map(assert_array_equal, *params)
   assert np.abs(redrawn[1]['generator/loss'] - reused[1]['generator/loss']) > 1e-4
 
 
 def test_all_step_counters_advance_by_one(state, update):
-  after, _ = update(step.redraw_fakes)
-  assert (after.step, after.generator.step, after.discriminator.step) == (4, 1, 1)
+  after, _ = update(reuse_fakes=False)
+  assert (after.step, after.players['generator'].step, after.players['discriminator'].step) == (4, 1, 1)
   assert after.step.dtype == state.step.dtype
 
 
 def test_generator_is_averaged_in_parameters_and_statistics(state, update, tiny_game):
   """At step 3, after 24 images, the half-life is 12 images: one and a half steps of 8."""
-  after, _ = update(step.redraw_fakes)
+  after, _ = update(reuse_fakes=False)
   kept = 0.5 ** (8 / 12)
-  expected = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, state.averaged, after.generator.variables)
-  assert after.averaged.keys() == {'params', 'batch_stats'}
-  jax.tree.map(functools.partial(assert_allclose, rtol=1e-5, atol=1e-6), after.averaged, expected)
+  expected = jax.tree.map(
+    lambda old, new: kept * old + (1 - kept) * new, state.ema['generator'], after.players['generator'].variables
+  )
+  assert after.ema['generator'].keys() == {'params', 'batch_stats'}
+  jax.tree.map(functools.partial(assert_allclose, rtol=1e-5, atol=1e-6), after.ema['generator'], expected)
 
 
 @pytest.fixture(scope='module')
@@ -212,7 +215,7 @@ def keys_on(key):
 
   def keys(devices, number):
     def on_one(_):
-      return jax.tree.map(jax.random.key_data, step.step_keys(key, jnp.int32(number), 8 // devices))
+      return jax.tree.map(jax.random.key_data, step.step_keys(key, jnp.int32(number), 8 // devices, uses=USES))
 
     stacked = jax.vmap(on_one, axis_name=AXIS)(jnp.arange(devices))
     return {use: np.asarray(leaf).reshape(8, -1) for use, leaf in stacked.items()}
@@ -230,12 +233,12 @@ def test_keys_differ_between_uses_examples_and_steps(keys_on):
   assert len(np.unique(np.concatenate(keys), axis=0)) == 2 * 8 * len(USES)
 
 
-@pytest.mark.parametrize('auxiliary', [{}, {'classifier': {'class_logits': np.full((2, 3), 7.0)}}])
+@pytest.mark.parametrize('auxiliary', [{}, {'classifier': {'class_logits': jnp.full((2, 3), 7.0)}}])
 def test_class_logits_are_taken_by_name_whatever_else_is_stored(tiny_state, auxiliary):
   def apply(variables, images, labels, **_):
     return (images, ()), {'auxiliary': {'a_map': np.zeros(5), **auxiliary}}
 
-  discriminator = tiny_state.discriminator.replace(apply_fn=apply)
-  judgement, _ = step.judge(discriminator, np.ones(2), None, None)
+  discriminator = tiny_state.players['discriminator'].replace(apply_fn=apply)
+  output, _ = players.discriminate(discriminator, jnp.ones(2), None, jax.random.split(jax.random.key(0), 2))
   expected = auxiliary['classifier']['class_logits'] if auxiliary else None
-  assert judgement.class_logits is expected
+  assert output.class_logits is expected

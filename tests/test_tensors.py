@@ -48,7 +48,7 @@ def test_a_pickle_is_refused(tmp_path, start):
 def test_half_precision_is_read_by_a_program_that_imports_nothing_else(tmp_path, dtype):
   tensors.write(tmp_path / 'a.safetensors', {'kernel': np.array([1, -2.5, 0.125], dtype)}, {})
   program = (
-    'import json, pathlib, sys; from dcgan_jax import tensors; before = "jax" in sys.modules; '
+    'import json, pathlib, sys; from dcgan_jax.exporting import tensors; before = "jax" in sys.modules; '
     'found = tensors.read(pathlib.Path(sys.argv[1]))[0]["kernel"]; '
     'print(json.dumps([before, str(found.dtype), found.astype("float32").tolist()]))'
   )

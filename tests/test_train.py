@@ -35,7 +35,7 @@ class Recorder:
     self.events.append(('save', step))
 
   def run(self, *, start, steps, steps_per_call, hooks, saving=(), **options):
-    state = GANState(step=jnp.int32(start), generator=None, discriminator=None, averaged=None)
+    state = GANState(step=jnp.int32(start), players={}, ema={})
     train(
       state,
       update=self.update,

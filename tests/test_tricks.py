@@ -13,7 +13,7 @@ from dcgan_jax.building import game as build_game
 from dcgan_jax.building import model as build_model
 from dcgan_jax.building.rules import ADDED, complete, validate
 from dcgan_jax.errors import ConfigError
-from dcgan_jax.games import step
+from dcgan_jax.games import adversarial, step
 from dcgan_jax.games.parallel import AXIS
 
 SHAPE, CLASSES, BATCH_SIZE = (8, 8, 3), 3, 8
@@ -146,7 +146,7 @@ def play(name, *, devices=1):
 
 
 def weights(state):
-  return jax.tree.leaves((state.generator.params, state.discriminator.params))
+  return jax.tree.leaves((state.players['generator'].params, state.players['discriminator'].params))
 
 
 @pytest.mark.parametrize('name', in_slow_lane(TRICKS, but=QUICKLY_PLAYED))
@@ -260,26 +260,17 @@ def test_unknown_tricks_are_refused_with_the_known_ones():
     build_model.build_model(make_config({'tricks.upsampling': 'nearset'}), SHAPE)
 
 
-def test_turns_have_the_same_examples_on_any_number_of_devices(key):
-  share = step.Share(jnp.arange(12), None, {'use': jax.random.split(key, 12)})
-  seen = []
-
-  def update(discriminator, part):
-    jax.debug.callback(lambda part: seen.append(set(part.tolist())), part.real, ordered=True)
-    return discriminator, (None, {'loss': part.real.mean()})
-
-  halves = [jax.tree.map(lambda leaf, part=part: leaf[part], share) for part in (slice(0, 6), slice(6, 12))]
-  for part in (share, *halves):
-    step.several_turns(update, jnp.zeros(()), part, turns=3)
-  jax.effects_barrier()
-  one, two = seen[:3], [a | b for a, b in zip(seen[3:6], seen[6:9], strict=True)]
-  assert one == two
-  assert set.union(*one) == set(range(12))
+def test_steps_of_the_discriminator_have_the_same_examples_on_any_number_of_devices(key):
+  shard = adversarial.Shard(np.arange(12), None, {'use': jax.random.split(key, 12)})
+  halves = [jax.tree.map(lambda leaf, part=part: leaf[part], shard) for part in (slice(0, 6), slice(6, 12))]
+  one, *two = (adversarial.split(part, 3).real for part in (shard, *halves))
+  assert [set(step.tolist()) for step in one] == [set(a.tolist()) | set(b.tolist()) for a, b in zip(*two, strict=True)]
+  assert set(one.flatten().tolist()) == set(range(12))
 
 
-def test_a_larger_share_has_a_key_of_its_own_for_each_fake(key):
-  share = step.Share(jnp.zeros(4), jnp.arange(4), {'use': jax.random.split(key, 4)})
-  larger = step.larger_share(share, times=3)
+def test_a_larger_batch_of_the_generator_has_a_key_of_its_own_for_each_fake(key):
+  shard = adversarial.Shard(jnp.zeros(4), jnp.arange(4), {'use': jax.random.split(key, 4)})
+  larger = adversarial.repeat(shard, 3)
   assert len(np.unique(jax.random.key_data(larger.keys['use']), axis=0)) == 12
   assert larger.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
   assert larger.real.shape == (4,)

@@ -12,6 +12,7 @@ import filelock
 import pytest
 
 from configs import cifar10
+from dcgan_jax import cache
 from dcgan_jax.errors import CheckpointError
 from dcgan_jax.training import workdir
 
@@ -41,20 +42,20 @@ def test_a_folder_without_a_readable_run_is_refused(tmp_path, content, message):
 
 def test_the_cache_is_where_xdg_says_else_in_the_home(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  assert workdir.cache_directory() == tmp_path / 'dcgan_jax'
+  assert cache.directory() == tmp_path / 'dcgan_jax'
   monkeypatch.delenv('XDG_CACHE_HOME')
   monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-  assert workdir.cache_directory() == tmp_path / 'home' / '.cache' / 'dcgan_jax'
+  assert cache.directory() == tmp_path / 'home' / '.cache' / 'dcgan_jax'
 
 
 def test_without_a_home_the_cache_is_a_temporary_directory(monkeypatch):
   for name in ('XDG_CACHE_HOME', 'HOME'):
     monkeypatch.delenv(name, raising=False)
   monkeypatch.setattr(pwd, 'getpwuid', {}.__getitem__)
-  directory = workdir.cache_directory()
+  directory = cache.directory()
   assert directory.is_dir()
   assert directory.is_relative_to(tempfile.gettempdir())
-  assert workdir.cache_directory() == directory
+  assert cache.directory() == directory
 
 
 def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):

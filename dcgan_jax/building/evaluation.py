@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from dcgan_jax import cache as caches
 from dcgan_jax.building.data import build_reference, build_source, read_part
 from dcgan_jax.drawing import sample
 from dcgan_jax.errors import ConfigError, look_up
 from dcgan_jax.games import parallel
 from dcgan_jax.metrics import evaluate, features, inception_weights, protocol
-from dcgan_jax.training import workdir
 
 EVALUATION_BATCH = 50  # images per device
 # The small classifier learns from so many examples at most, drawn evenly from a larger data set.
@@ -92,7 +92,7 @@ def open_evaluator(
   config: ConfigDict, real: evaluate.Reference, *, features: str, weights: str | None
 ) -> evaluate.Evaluator:
   """Prepares to measure samples against real images that `check_evaluation` found to be enough, on all devices."""
-  cache = workdir.cache_directory()
+  cache = caches.directory()
   net = FEATURE_NETS[features](config, weights, cache)
   devices = jax.local_devices()
   net = net._replace(params=parallel.replicate(net.params, devices))

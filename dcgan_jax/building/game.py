@@ -9,19 +9,20 @@ from ml_collections import ConfigDict
 
 from dcgan_jax.building.model import Model
 from dcgan_jax.errors import look_up
-from dcgan_jax.games import augment, parallel, step
-from dcgan_jax.games.optimizers import averaging_decay
+from dcgan_jax.games import adversarial, augment, parallel, step
+from dcgan_jax.games.optimizers import ema_decay
 from dcgan_jax.kinds import image as images
-from dcgan_jax.objectives import adversarial, consistency, feature_matching, gradient_penalty
+from dcgan_jax.objectives import adversarial as losses
+from dcgan_jax.objectives import consistency, feature_matching, gradient_penalty
 from dcgan_jax.objectives.classification import classification
 
 LOSSES = {
-  'non_saturating': adversarial.non_saturating,
-  'saturating': adversarial.saturating,
-  'least_squares': adversarial.least_squares,
-  'hinge': lambda targets: adversarial.hinge(),
-  'wasserstein': lambda targets: adversarial.wasserstein(),
-  'relativistic_average': lambda targets: adversarial.relativistic_average(_mean),
+  'non_saturating': losses.non_saturating,
+  'saturating': losses.saturating,
+  'least_squares': losses.least_squares,
+  'hinge': lambda targets: losses.hinge(),
+  'wasserstein': lambda targets: losses.wasserstein(),
+  'relativistic_average': lambda targets: losses.relativistic_average(_mean),
 }
 AUGMENTATIONS = {
   'flip': augment.flip,
@@ -31,39 +32,37 @@ AUGMENTATIONS = {
 }
 
 
-def build_loss(config: ConfigDict) -> adversarial.AdversarialLoss:
+def build_loss(config: ConfigDict) -> losses.AdversarialLoss:
   """The adversarial loss that a config names, with its targets."""
   tricks = config.tricks
-  targets = adversarial.targets(real=tricks.real_target, fake=tricks.fake_target, flipped=tricks.flipped_labels)
+  targets = losses.targets(real=tricks.real_target, fake=tricks.fake_target, flipped=tricks.flipped_labels)
   return look_up(LOSSES, config.loss, 'config.loss')(targets)
 
 
 def build_game(config: ConfigDict, model: Model) -> step.Game:
-  """The functions a training step is made of."""
+  """The game of a config."""
   tricks = config.tricks
   flip = augment.flip if config.data.flip else augment.unchanged
   loss = build_loss(config)
-  conditional = model.num_classes is not None
-  return step.Game(
+  play = adversarial.Adversarial(
     latents=model.latents,
-    prepare=lambda keys, examples: flip(keys, images.to_float(examples)),
-    labels=(lambda batch: batch['labels']) if conditional else (lambda batch: None),
     augment=_augmentation(config),
     discriminator_loss=_discriminator_loss(config, loss),
     penalty=_penalty(config),
     generator_loss=_generator_loss(config, loss),
-    turns=step.one_turn
-    if tricks.discriminator_turns == 1
-    else functools.partial(step.several_turns, turns=tricks.discriminator_turns),
-    generator_fakes=step.reuse_fakes if config.reuse_fakes else step.redraw_fakes,
-    generator_share=step.same_share
-    if tricks.generator_batches == 1
-    else functools.partial(step.larger_share, times=tricks.generator_batches),
-    averaging_decay=averaging_decay(
-      config.batch_size,
-      half_life=config.generator.averaging.half_life,
-      ramp_up=config.generator.averaging.ramp_up,
-    ),
+    conditional=model.num_classes is not None,
+    discriminator_steps=tricks.discriminator_turns,
+    reuse_fakes=config.reuse_fakes,
+    generator_batch_multiplier=tricks.generator_batches,
+  )
+  decay = ema_decay(
+    config.batch_size, half_life=config.generator.averaging.half_life, ramp_up=config.generator.averaging.ramp_up
+  )
+  return step.Game(
+    play,
+    uses=adversarial.USES,
+    prepare=lambda keys, batch: {'example': flip(keys, images.to_float(batch['images'])), 'label': batch.get('labels')},
+    ema_decay=decay,
   )
 
 
@@ -79,7 +78,7 @@ def _at_any_step(part: Callable) -> Callable:
   return lambda keys, examples, step: part(keys, examples)
 
 
-def _discriminator_loss(config: ConfigDict, loss: adversarial.AdversarialLoss) -> Callable:
+def _discriminator_loss(config: ConfigDict, loss: losses.AdversarialLoss) -> Callable:
   if config.tricks.discriminator_labels != 'auxiliary':
     return lambda keys, real, fake, labels: loss.discriminator(keys, real.logits, fake.logits)
 
@@ -90,7 +89,7 @@ def _discriminator_loss(config: ConfigDict, loss: adversarial.AdversarialLoss) -
   return with_classes
 
 
-def _generator_loss(config: ConfigDict, loss: adversarial.AdversarialLoss) -> Callable:
+def _generator_loss(config: ConfigDict, loss: losses.AdversarialLoss) -> Callable:
   parts = [lambda fake, real, labels: loss.generator(fake.logits, lambda: real().logits)]
   if config.tricks.discriminator_labels == 'auxiliary':
     weight = config.tricks.auxiliary_weight

@@ -111,21 +111,23 @@ def build_model(config: ConfigDict, shape: tuple[int, ...], classes: int | None 
     keys = jax.random.split(jax.random.key(config.seed), _REFERENCE_SIZE)
     generator = normalization.WithReference(generator, draw(keys), num_classes)
   discriminator = _discriminator(config, tuple(shape), num_classes)
+  labels = jnp.zeros(1, jnp.int32)
   create = functools.partial(
     create_state,
-    generator=generator,
-    discriminator=discriminator,
-    optimizers=(
-      _optimizer(config, config.generator.optimizer, steps=config.steps),
-      _optimizer(
+    networks={'generator': generator, 'discriminator': discriminator},
+    optimizers={
+      'generator': _optimizer(config, config.generator.optimizer, steps=config.steps),
+      'discriminator': _optimizer(
         config,
         config.discriminator.optimizer,
         steps=config.steps * config.tricks.discriminator_turns,
         weight_clip=config.tricks.weight_clip,
       ),
-    ),
-    latent_size=config.generator.latent_size,
-    shape=tuple(shape),
+    },
+    inputs={
+      'generator': {'z': jnp.zeros((1, config.generator.latent_size)), 'labels': labels},
+      'discriminator': {'x': jnp.zeros((1, *shape)), 'labels': labels, 'keys': jax.random.split(jax.random.key(0), 1)},
+    },
   )
   return Model(
     generator=generator,
@@ -158,7 +160,7 @@ def check_memory(model: Model, shape: tuple[int, ...], *, batch_size: int, memor
   keys = jax.random.split(jax.random.key(0))
   judge = functools.partial(model.discriminator.apply, train=False, keys=keys)
   examples = jax.ShapeDtypeStruct((2, *shape), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
-  _, activations = jax.eval_shape(judge, state.discriminator.variables, *examples)
+  _, activations = jax.eval_shape(judge, state.players['discriminator'].variables, *examples)
   # The discriminator's update keeps its activations of a real and of a fake image; two of them were asked for.
   of_image = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(activations))
   needed = of_state + batch_size * of_image

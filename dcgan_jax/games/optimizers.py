@@ -116,8 +116,8 @@ def clip_weights(bound: float) -> optax.GradientTransformation:
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def averaging_decay(batch_size: int, *, half_life: float, ramp_up: float) -> Callable[[jax.Array], jax.Array]:
-  """Decay of the averaged generator: step -> share kept, in [0, 1).
+def ema_decay(batch_size: int, *, half_life: float, ramp_up: float) -> Callable[[jax.Array], jax.Array]:
+  """Decay of the moving average of weights: step -> fraction kept, in [0, 1).
 
   Args:
     batch_size: images per step.

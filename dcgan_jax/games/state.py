@@ -1,5 +1,6 @@
-"""GANState: everything a run needs to go on, and its initialisation."""
+"""GANState: everything that a run needs to resume, and its initialization."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,40 +11,39 @@ from flax import struct
 from flax.training.train_state import TrainState
 
 
-class NetworkState(TrainState):
-  """A TrainState that also carries the moving statistics of batch normalisation ({} without any)."""
+class Player(TrainState):
+  """A network with its optimizer: a TrainState that also carries batch statistics ({} without batch normalization)."""
 
   batch_stats: Any
 
   @property
   def variables(self) -> dict[str, Any]:
-    """What `apply_fn` takes."""
+    """The variables that `apply_fn` takes."""
     return {'params': self.params, 'batch_stats': self.batch_stats}
 
 
 class GANState(struct.PyTreeNode):
-  """Both players and the averaged generator; ordinary shapes, the same on every device.
+  """Players and moving averages by name; ordinary shapes, the same on every device.
 
   step: updates done so far, int32 [].
-  generator, discriminator: parameters, optimiser state and batch statistics.
-  averaged: {'params', 'batch_stats'}, the moving average of the generator's.
+  players: parameters, optimizer state and batch statistics of each network.
+  ema: exponential moving averages of some players, {'params', 'batch_stats'} each.
   """
 
   step: jax.Array
-  generator: NetworkState
-  discriminator: NetworkState
-  averaged: dict[str, Any]
+  players: dict[str, Player]
+  ema: dict[str, dict[str, Any]]
 
   @property
   def variables(self) -> dict[str, Any]:
-    """What uses of a trained run need: 'generator', the averaged one, and 'discriminator'."""
-    return {'generator': self.averaged, 'discriminator': self.discriminator.variables}
+    """The variables to use after training, by player: the average where there is one."""
+    return {name: player.variables for name, player in self.players.items()} | self.ema
 
 
 class ExportedState(NamedTuple):
-  """What is left of a GANState in an export.
+  """The part of a GANState that an export holds.
 
-  step: updates it has seen.
+  step: updates done.
   variables: as GANState's; {'generator'} alone where no discriminator was exported.
   """
 
@@ -54,42 +54,32 @@ class ExportedState(NamedTuple):
 def create_state(
   key: jax.Array,
   *,
-  generator: nn.Module,
-  discriminator: nn.Module,
-  optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
-  latent_size: int,
-  shape: tuple[int, ...],
+  networks: Mapping[str, nn.Module],
+  optimizers: Mapping[str, optax.GradientTransformation],
+  inputs: Mapping[str, Mapping[str, Any]],
+  averaged: tuple[str, ...] = ('generator',),
 ) -> GANState:
-  """The state before the first update; a function of the key alone.
+  """Initializes the state before the first update; a function of the key alone.
 
   Args:
     key: random key of the run.
-    generator, discriminator: the networks.
-    optimizers: the generator's and the discriminator's.
-    latent_size: Z.
-    shape: of an example, (*spatial, C).
+    networks: network of each player.
+    optimizers: optimizer of each player.
+    inputs: named inputs of each network, a batch of one.
+    averaged: players of which a moving average is kept.
   """
-  generator_key, discriminator_key = jax.random.split(key)
-  z, x, labels = jnp.zeros((1, latent_size)), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32)
-  players = [
-    _network_state(generator, optimizers[0], generator.init(generator_key, z, labels, train=False)),
-    _network_state(
-      discriminator,
-      optimizers[1],
-      discriminator.init(discriminator_key, x, labels, train=False, keys=discriminator_key[None]),
-    ),
-  ]
-  return GANState(
-    step=jnp.zeros((), jnp.int32),
-    generator=players[0],
-    discriminator=players[1],
-    # A copy: the update donates its argument, and a buffer can be donated once only.
-    averaged=jax.tree.map(jnp.copy, players[0].variables),
-  )
+  keys = dict(zip(networks, jax.random.split(key, len(networks)), strict=True))
+  players = {
+    name: _create_player(network, optimizers[name], network.init(keys[name], **inputs[name], train=False))
+    for name, network in networks.items()
+  }
+  # Copies: the update donates its argument, and a buffer can be donated only once.
+  ema = {name: jax.tree.map(jnp.copy, players[name].variables) for name in averaged}
+  return GANState(step=jnp.zeros((), jnp.int32), players=players, ema=ema)
 
 
-def _network_state(network: nn.Module, optimizer: optax.GradientTransformation, variables: dict) -> NetworkState:
-  return NetworkState.create(
+def _create_player(network: nn.Module, optimizer: optax.GradientTransformation, variables: Any) -> Player:
+  return Player.create(
     apply_fn=network.apply,
     tx=optimizer,
     params=variables['params'],

@@ -23,7 +23,7 @@ import numpy as np
 import pooch
 
 from dcgan_jax import progress
-from dcgan_jax.errors import DataError, printable
+from dcgan_jax.errors import DataError, say
 from dcgan_jax.metrics.inception import LAYERS
 
 FILE_NAME = 'pt_inception-2015-12-05-6726825d.pth'
@@ -149,10 +149,10 @@ def _writable(directory: pathlib.Path) -> pathlib.Path:
     tempfile.TemporaryFile(dir=directory).close()
     return directory
   except OSError as error:
-    print(
-      f'WARNING: Cannot keep the Inception weights in {printable(str(directory))} ({error.strerror or error}); '
-      'they are downloaded for this process alone',
-      file=sys.stderr,
+    say(
+      f'WARNING: Cannot keep the Inception weights in {directory} ({error.strerror or error}); they are downloaded for '
+      'this process alone',
+      sys.stderr,
     )
   return pathlib.Path(_temporary_directory().name)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dcgan_jax.errors import ConfigError, counted
+from dcgan_jax.keys import fold
 from dcgan_jax.models.conditional import UNCONDITIONAL, Conditioning
 from dcgan_jax.models.convolution import Conv, ConvTranspose
 from dcgan_jax.models.initializers import Initialization
@@ -171,7 +172,7 @@ class Discriminator(nn.Module):
       x = self.activation(x)
       features.append(x)
       if train and self.dropout:
-        x = drop(jax.vmap(jax.random.fold_in, (0, None))(keys, i), x, self.dropout)
+        x = drop(fold(keys, i), x, self.dropout)
     if self.minibatch is not None:
       x = self.minibatch(x, train=train)
     x = x.reshape(x.shape[0], -1)

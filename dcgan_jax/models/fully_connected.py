@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dcgan_jax.keys import fold
 from dcgan_jax.models.conditional import UNCONDITIONAL, Conditioning
 from dcgan_jax.models.dcgan import drop
 from dcgan_jax.models.initializers import Initialization
@@ -122,7 +123,7 @@ class Discriminator(nn.Module):
       x = self.activation(self.norm(x, name=f'norm_{i}', train=train, labels=labels) if normalized else x)
       features.append(x)
       if train and self.dropout:
-        x = drop(jax.vmap(jax.random.fold_in, (0, None))(keys, i), x, self.dropout)
+        x = drop(fold(keys, i), x, self.dropout)
     if self.minibatch is not None:
       x = self.minibatch(x, train=train)
     logits = dense(x, 1, self.bias, 'output').astype(jnp.float32).squeeze(-1)

@@ -1,28 +1,34 @@
-"""Adversarial losses on logits: what the discriminator and the generator minimise, one value per example."""
+"""Adversarial losses on logits: what the discriminator and the generator minimise, one value per logit."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import relu, softplus
+from jaxtyping import Float, Key, Scalar
+
+Array = jax.Array | np.ndarray
+
+Logits = Float[Array, 'B ...']
 
 # keys [B] -> the probabilities of being real that D should give the real and the fake images, ([B], [B]).
-Targets = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+Targets = Callable[[Key[Array, ' B']], tuple[Float[Array, ' B'], Float[Array, ' B']]]
 
 
 class AdversarialLoss(NamedTuple):
   """A pair of losses.
 
-  discriminator: (keys [B], real_logits [B], fake_logits [B]) -> [B].
-  generator: (fake_logits [B], real_logits) -> [B]; `real_logits` is a function that returns logits of real images,
-    perhaps of another number of them. It costs a pass of the discriminator, so only losses that need it call it.
+  discriminator: (keys [B], real_logits [B, ...], fake_logits [B, ...]) -> loss of each logit, [B, ...].
+  generator: (fake_logits [B, ...], real_logits) -> [B, ...]; `real_logits` is a function that returns logits of real
+    images, perhaps of another number of them. It costs a pass of the discriminator: only losses that need it call it.
   has_floor: whether the discriminator's loss is never negative. A loss near 0 then means that the discriminator tells
     every fake; without a floor it means nothing.
   """
 
-  discriminator: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-  generator: Callable[[jax.Array, Callable[[], jax.Array]], jax.Array]
+  discriminator: Callable[[Key[Array, ' B'], Logits, Logits], Logits]
+  generator: Callable[[Logits, Callable[[], Logits]], Logits]
   has_floor: bool
 
 
@@ -37,10 +43,10 @@ def targets(real: float = 1.0, fake: float = 0.0, flipped: float = 0.0) -> Targe
   References: Salimans et al. 2016, section 3.4 (smoothing).
   """
 
-  def hard_or_smooth(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def hard_or_smooth(keys: Key[Array, ' B']) -> tuple[Float[Array, ' B'], Float[Array, ' B']]:
     return jnp.full(keys.shape, real, jnp.float32), jnp.full(keys.shape, fake, jnp.float32)
 
-  def noisy(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def noisy(keys: Key[Array, ' B']) -> tuple[Float[Array, ' B'], Float[Array, ' B']]:
     flips = jax.vmap(lambda key: jax.random.bernoulli(key, flipped, (2,)))(keys)
     real_targets, fake_targets = hard_or_smooth(keys)
     return (
@@ -51,8 +57,9 @@ def targets(real: float = 1.0, fake: float = 0.0, flipped: float = 0.0) -> Targe
   return noisy if flipped else hard_or_smooth
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-  """-t log D - (1 - t) log(1 - D) for D = sigmoid(logits), [B], of targets t in [0, 1], [B]; finite at any logit."""
+def cross_entropy(logits: Logits, targets: Float[Array, ' B']) -> Logits:
+  """-t log D - (1 - t) log(1 - D) for D = sigmoid(logits), [B, ...], and targets t in [0, 1], [B]; always finite."""
+  targets = _broadcast(targets, logits)
   return targets * softplus(-logits) + (1 - targets) * softplus(logits)
 
 
@@ -62,7 +69,7 @@ def non_saturating(targets: Targets) -> AdversarialLoss:
   References: Goodfellow et al. 2014, equation 1 and section 3.
   """
 
-  def generator(fake_logits: jax.Array, real_logits: Callable[[], jax.Array]) -> jax.Array:
+  def generator(fake_logits: Logits, real_logits: Callable[[], Logits]) -> Logits:
     del real_logits
     return softplus(-fake_logits)
 
@@ -72,7 +79,7 @@ def non_saturating(targets: Targets) -> AdversarialLoss:
 def saturating(targets: Targets) -> AdversarialLoss:
   """D: cross entropy. G: log(1 - D(fake)), the minimax game as written in Goodfellow et al. 2014, equation 1."""
 
-  def generator(fake_logits: jax.Array, real_logits: Callable[[], jax.Array]) -> jax.Array:
+  def generator(fake_logits: Logits, real_logits: Callable[[], Logits]) -> Logits:
     del real_logits
     return -softplus(fake_logits)
 
@@ -85,11 +92,11 @@ def least_squares(targets: Targets) -> AdversarialLoss:
   References: Mao et al. 2017, equation 9.
   """
 
-  def discriminator(keys: jax.Array, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    real_targets, fake_targets = targets(keys)
+  def discriminator(keys: Key[Array, ' B'], real_logits: Logits, fake_logits: Logits) -> Logits:
+    real_targets, fake_targets = (_broadcast(target, real_logits) for target in targets(keys))
     return 0.5 * (real_logits - real_targets) ** 2 + 0.5 * (fake_logits - fake_targets) ** 2
 
-  def generator(fake_logits: jax.Array, real_logits: Callable[[], jax.Array]) -> jax.Array:
+  def generator(fake_logits: Logits, real_logits: Callable[[], Logits]) -> Logits:
     del real_logits
     return 0.5 * (fake_logits - 1) ** 2
 
@@ -102,7 +109,7 @@ def hinge() -> AdversarialLoss:
   References: Lim & Ye 2017 (geometric GAN); Miyato et al. 2018, equations 16 and 17.
   """
 
-  def discriminator(keys: jax.Array, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+  def discriminator(keys: Key[Array, ' B'], real_logits: Logits, fake_logits: Logits) -> Logits:
     del keys
     return relu(1 - real_logits) + relu(1 + fake_logits)
 
@@ -115,46 +122,51 @@ def wasserstein() -> AdversarialLoss:
   References: Arjovsky et al. 2017, algorithm 1.
   """
 
-  def discriminator(keys: jax.Array, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+  def discriminator(keys: Key[Array, ' B'], real_logits: Logits, fake_logits: Logits) -> Logits:
     del keys
     return fake_logits - real_logits
 
   return AdversarialLoss(discriminator, _raise_logits, has_floor=False)
 
 
-def relativistic_average(mean: Callable[[jax.Array], jax.Array]) -> AdversarialLoss:
+def relativistic_average(mean: Callable[[Logits], Scalar]) -> AdversarialLoss:
   """Real images should look more real than the average fake, and fakes less than the average real image (RaSGAN).
 
   D: -log sigmoid(real - mean fake) - log(1 - sigmoid(fake - mean real)). G: the same with real and fake exchanged.
   G's second term is a mean over the real images, the same for every fake, so there may be another number of them.
 
   Args:
-    mean: logits [b] of this device -> their mean over the global batch, []; differentiable.
+    mean: logits [B, ...] of this device -> their mean over the global batch, []; differentiable.
 
   References: Jolicoeur-Martineau 2019.
   """
 
-  def discriminator(keys: jax.Array, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+  def discriminator(keys: Key[Array, ' B'], real_logits: Logits, fake_logits: Logits) -> Logits:
     del keys
     return softplus(mean(fake_logits) - real_logits) + softplus(fake_logits - mean(real_logits))
 
-  def generator(fake_logits: jax.Array, real_logits: Callable[[], jax.Array]) -> jax.Array:
+  def generator(fake_logits: Logits, real_logits: Callable[[], Logits]) -> Logits:
     logits = real_logits()
     return softplus(mean(logits) - fake_logits) + mean(softplus(logits - mean(fake_logits)))
 
   return AdversarialLoss(discriminator, generator, has_floor=True)
 
 
-def _classify(targets: Targets) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
+def _classify(targets: Targets) -> Callable[[Key[Array, ' B'], Logits, Logits], Logits]:
   """The discriminator's cross entropy: 2 log 2 where it cannot decide between hard targets."""
 
-  def discriminator(keys: jax.Array, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+  def discriminator(keys: Key[Array, ' B'], real_logits: Logits, fake_logits: Logits) -> Logits:
     real_targets, fake_targets = targets(keys)
     return cross_entropy(real_logits, real_targets) + cross_entropy(fake_logits, fake_targets)
 
   return discriminator
 
 
-def _raise_logits(fake_logits: jax.Array, real_logits: Callable[[], jax.Array]) -> jax.Array:
+def _raise_logits(fake_logits: Logits, real_logits: Callable[[], Logits]) -> Logits:
   del real_logits
   return -fake_logits
+
+
+def _broadcast(targets: Float[Array, ' B'], logits: Logits) -> Float[Array, 'B ...']:
+  """The target of each example for all of its logits, [B, 1, ...]."""
+  return targets.reshape(-1, *(1,) * (logits.ndim - 1))

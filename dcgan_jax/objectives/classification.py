@@ -1,10 +1,14 @@
 """A discriminator's second task: to name the class."""
 
 import jax
+import numpy as np
 import optax
+from jaxtyping import Float, Int
+
+Array = jax.Array | np.ndarray
 
 
-def classification(class_logits: jax.Array, labels: jax.Array) -> jax.Array:
+def classification(class_logits: Float[Array, 'B classes'], labels: Int[Array, ' B']) -> Float[Array, ' B']:
   """-log p(label), [B]: what both players of an auxiliary classifier GAN minimise, of real images and of fakes.
 
   Args:

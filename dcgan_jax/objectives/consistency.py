@@ -7,14 +7,19 @@ Unlike an augmentation that D sees, this one shows D both the image and its tran
 from collections.abc import Callable
 
 import jax
+import numpy as np
+from jaxtyping import Float, Key
 
-Critic = Callable[[jax.Array], jax.Array]
-Transform = Callable[[jax.Array, jax.Array], jax.Array]
+from dcgan_jax.objectives.gradient_penalty import Critic, Examples
+
+Array = jax.Array | np.ndarray
+
+Transform = Callable[[Key[Array, ' B'], Examples], Examples]
 
 
 def real_consistency(
-  keys: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array, *, transform: Transform
-) -> jax.Array:
+  keys: Key[Array, ' B'], critic: Critic, real: Examples, fake: Examples, *, transform: Transform
+) -> Float[Array, ' B']:
   """Squared change of the logit of real images under a transformation, [B].
 
   Args:
@@ -31,12 +36,15 @@ def real_consistency(
 
 
 def fake_consistency(
-  keys: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array, *, transform: Transform
-) -> jax.Array:
+  keys: Key[Array, ' B'], critic: Critic, real: Examples, fake: Examples, *, transform: Transform
+) -> Float[Array, ' B']:
   """Squared change of the logit of fakes, [B]; with real_consistency balanced consistency. Zhao et al. 2021 (bCR)."""
   del real
   return _squared_change(keys, critic, fake, transform)
 
 
-def _squared_change(keys: jax.Array, critic: Critic, images: jax.Array, transform: Transform) -> jax.Array:
-  return (critic(images) - critic(transform(keys, images))) ** 2
+def _squared_change(
+  keys: Key[Array, ' B'], critic: Critic, images: Examples, transform: Transform
+) -> Float[Array, ' B']:
+  change = (critic(images) - critic(transform(keys, images))) ** 2
+  return change.mean(axis=tuple(range(1, change.ndim)))

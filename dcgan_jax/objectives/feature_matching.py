@@ -4,11 +4,18 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Scalar
+
+Array = jax.Array | np.ndarray
 
 
 def feature_matching(
-  fake_features: Sequence[jax.Array], real_features: Sequence[jax.Array], *, mean: Callable[[jax.Array], jax.Array]
-) -> jax.Array:
+  fake_features: Sequence[Float[Array, 'B ...']],
+  real_features: Sequence[Float[Array, 'C ...']],
+  *,
+  mean: Callable[[Float[Array, '...']], Float[Array, '...']],
+) -> Scalar:
   """Squared distance of the mean activation of fakes from that of real images, in the discriminator's last layer.
 
   |E f(real) - E f(fake)|^2: a sum over the layer's positions and channels, as the paper has it, and not a mean, so a

@@ -1,8 +1,8 @@
 """Penalties on the discriminator's gradient with respect to its images, one value per example.
 
-A critic maps images [B, *shape] to logits [B]. The gradient at each image is taken as that of the sum of all logits,
-which is valid only where examples do not see one another: with batch normalisation or a minibatch layer in the critic
-it would mix them.
+A critic maps images [B, *shape] to logits [B, ...]. The gradient at each image is taken as that of the sum of all
+logits, which is valid only where examples do not see one another: with batch normalization or a minibatch layer in the
+critic it would mix them.
 
 Every term has the signature (keys [B], critic, real [B, *shape], fake [B, *shape]) -> [B]; what a step calls, `none`
 or the result of `weighted`, has the step as its second argument besides.
@@ -12,48 +12,55 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
+from jaxtyping import Float, Int, Key, Scalar
 
-Critic = Callable[[jax.Array], jax.Array]
-Term = Callable[[jax.Array, Critic, jax.Array, jax.Array], jax.Array]
+from dcgan_jax.keys import fold
+
+Array = jax.Array | np.ndarray
+
+Examples = Float[Array, 'B ...']
+Critic = Callable[[Examples], Float[Array, 'B ...']]
+Term = Callable[[Key[Array, ' B'], Critic, Examples, Examples], Float[Array, ' B']]
 
 
-def zero_centred(critic: Critic, images: jax.Array) -> jax.Array:
+def zero_centered(critic: Critic, images: Examples) -> Float[Array, ' B']:
   """Half the squared norm of the critic's gradient at images [B, *shape], [B]. Mescheder et al. 2018, equation 9."""
   return 0.5 * (_gradients(critic, images) ** 2).sum(-1)
 
 
-def one_centred(critic: Critic, images: jax.Array) -> jax.Array:
+def one_centered(critic: Critic, images: Examples) -> Float[Array, ' B']:
   """(|g| - 1)^2 of the critic's gradient g at images [B, *shape], [B]; its own gradient is 0 where g is 0."""
   return (optax.safe_norm(_gradients(critic, images), 0.0, axis=-1) - 1) ** 2
 
 
-def r1(keys: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array) -> jax.Array:
+def r1(keys: Key[Array, ' B'], critic: Critic, real: Examples, fake: Examples) -> Float[Array, ' B']:
   """R1 penalty: half the squared norm of the critic's gradient at real images. Mescheder et al. 2018, section 4.1."""
   del keys, fake
-  return zero_centred(critic, real)
+  return zero_centered(critic, real)
 
 
-def r2(keys: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array) -> jax.Array:
+def r2(keys: Key[Array, ' B'], critic: Critic, real: Examples, fake: Examples) -> Float[Array, ' B']:
   """R2 penalty: half the squared norm of the critic's gradient at fakes. Mescheder et al. 2018, section 4.1."""
   del keys, real
-  return zero_centred(critic, fake)
+  return zero_centered(critic, fake)
 
 
-def wgan_gp(keys: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array) -> jax.Array:
+def wgan_gp(keys: Key[Array, ' B'], critic: Critic, real: Examples, fake: Examples) -> Float[Array, ' B']:
   """Gradients of norm one at a uniformly random point between each real image and its fake. Gulrajani et al. 2017."""
-  return one_centred(critic, _between(keys, real, fake))
+  return one_centered(critic, _between(keys, real, fake))
 
 
 def dragan(
-  keys: jax.Array,
+  keys: Key[Array, ' B'],
   critic: Critic,
-  real: jax.Array,
-  fake: jax.Array,
+  real: Examples,
+  fake: Examples,
   *,
-  mean: Callable[[jax.Array], jax.Array],
-) -> jax.Array:
+  mean: Callable[[Scalar], Scalar],
+) -> Float[Array, ' B']:
   """Gradients of norm one near real images: at a random point between each and a noisy copy of it.
 
   The noise is half the standard deviation of all pixels of the global batch times U(0, 1), so it only brightens.
@@ -69,11 +76,13 @@ def dragan(
   """
   del fake
   deviation = jnp.sqrt(mean(((real - mean(real.mean())) ** 2).mean()))
-  noise = jax.vmap(lambda key: jax.random.uniform(key, real.shape[1:], real.dtype))(_fold(keys, 0))
-  return one_centred(critic, _between(_fold(keys, 1), real, real + 0.5 * deviation * noise))
+  noise = jax.vmap(lambda key: jax.random.uniform(key, real.shape[1:], real.dtype))(fold(keys, 0))
+  return one_centered(critic, _between(fold(keys, 1), real, real + 0.5 * deviation * noise))
 
 
-def none(keys: jax.Array, step: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array) -> jax.Array:
+def none(
+  keys: Key[Array, ' B'], step: Int[Array, ''], critic: Critic, real: Examples, fake: Examples
+) -> Float[Array, ' B']:
   """No penalty: zeros [B]."""
   del step, critic, real, fake
   return jnp.zeros(keys.shape, jnp.float32)
@@ -94,12 +103,16 @@ def weighted(terms: Sequence[tuple[float, Term]], *, every: int) -> Callable:
   References: Karras et al. 2020 (StyleGAN2), section 3.1 (lazy regularisation).
   """
 
-  def always(keys: jax.Array, step: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array) -> jax.Array:
+  def always(
+    keys: Key[Array, ' B'], step: Int[Array, ''], critic: Critic, real: Examples, fake: Examples
+  ) -> Float[Array, ' B']:
     del step
-    values = [weight * term(_fold(keys, i), critic, real, fake) for i, (weight, term) in enumerate(terms)]
+    values = [weight * term(fold(keys, i), critic, real, fake) for i, (weight, term) in enumerate(terms)]
     return sum(values[1:], values[0])
 
-  def lazy(keys: jax.Array, step: jax.Array, critic: Critic, real: jax.Array, fake: jax.Array) -> jax.Array:
+  def lazy(
+    keys: Key[Array, ' B'], step: Int[Array, ''], critic: Critic, real: Examples, fake: Examples
+  ) -> Float[Array, ' B']:
     # A condition and not a selection: only the branch that is taken runs.
     return lax.cond(
       step % every == 0,
@@ -110,18 +123,13 @@ def weighted(terms: Sequence[tuple[float, Term]], *, every: int) -> Callable:
   return always if every == 1 else lazy
 
 
-def _gradients(critic: Critic, images: jax.Array) -> jax.Array:
+def _gradients(critic: Critic, images: Examples) -> Float[Array, 'B pixels']:
   """The critic's gradient at each image, [B, number of pixels and channels]."""
   gradients = jax.grad(lambda x: critic(x).sum())(images)
   return gradients.reshape(images.shape[0], -1)
 
 
-def _between(keys: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
+def _between(keys: Key[Array, ' B'], start: Examples, end: Examples) -> Examples:
   """A uniformly random point of the segment from each image of `start` to that of `end`, [B, *shape]."""
-  shares = jax.vmap(lambda key: jax.random.uniform(key, (1,) * (start.ndim - 1), start.dtype))(keys)
-  return start + shares * (end - start)
-
-
-def _fold(keys: jax.Array, use: int) -> jax.Array:
-  """Other keys [B], for one of several uses."""
-  return jax.vmap(jax.random.fold_in, (0, None))(keys, jnp.uint32(use))
+  fractions = jax.vmap(lambda key: jax.random.uniform(key, (1,) * (start.ndim - 1), start.dtype))(keys)
+  return start + fractions * (end - start)

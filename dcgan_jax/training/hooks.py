@@ -183,7 +183,7 @@ def save_samples(
       return
     directory.mkdir(exist_ok=True)  # Without its parents: a run whose directory was removed ends.
     part = path.with_name(f'.{path.name}')
-    sample.save(part, draw(state.averaged), columns=columns, origin=origin(step=step))
+    sample.save(part, draw(state.ema['generator']), columns=columns, origin=origin(step=step))
     part.replace(path)
 
   return act
@@ -281,7 +281,7 @@ class Evaluation:
       return
     metrics = None
     with self._signals.giving_up():
-      metrics = self._measure(state.averaged)
+      metrics = self._measure(state.ema['generator'])
     if metrics is None:
       return
     name, value = next(iter(metrics.items()))

@@ -216,11 +216,10 @@ def _run(config, directory, evaluator, rescues, *, model, game, source, record, 
 
 
 def _is_whole(config, directory, shape) -> bool:
-  """Whether all that is due at the last step is there, but for the animation."""
+  """Whether all that was due at the last step, as the run was last started, is there, but for the animation."""
   steps = config.steps
-  measured = config.evaluation.every is None or any(
-    line['step'] == steps for line in read_lines(directory / 'metrics.jsonl')
-  )
+  evaluated = workdir.read_config(directory)['evaluation']['every'] is not None
+  measured = not evaluated or any(line['step'] == steps for line in read_lines(directory / 'metrics.jsonl'))
   return measured and hooks.samples_path(directory / 'samples', steps, shape).exists()
 
 

@@ -1,8 +1,7 @@
-"""The files of a run that describe it, config.json and run.json, who holds it, and where caches are. Needs no JAX."""
+"""The files of a run that describe it, config.json and run.json, and who holds it. Needs no JAX."""
 
 import contextlib
 import datetime
-import functools
 import importlib.metadata
 import json
 import os
@@ -10,12 +9,10 @@ import pathlib
 import platform
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import filelock
-import platformdirs
 
 from dcgan_jax.building.rules import complete, flatten, validate
 from dcgan_jax.errors import CheckpointError, ConfigError, printable, remedy, say
@@ -29,23 +26,6 @@ _SHOWN = 6  # Keys of a config that differ.
 EXPORT = 'model.safetensors'  # What an export has in place of checkpoints.
 LOADED = (EXPORT, 'config.json', 'run.json')  # What loading an export needs.
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'dcgan-jax')
-
-
-def cache_directory() -> pathlib.Path:
-  """Directory of what this program can make or download again: ~/.cache/dcgan_jax on Linux, or in XDG_CACHE_HOME.
-
-  Where the user has no home, as in some containers, it is a temporary directory that ends with the process.
-  """
-  try:
-    directory = platformdirs.user_cache_path('dcgan_jax', appauthor=False)
-  except RuntimeError:  # Later versions of platformdirs raise it, earlier ones leave the '~'.
-    directory = pathlib.Path('~')
-  return pathlib.Path(_temporary_directory().name) if directory.parts[0] == '~' else directory
-
-
-@functools.cache
-def _temporary_directory() -> tempfile.TemporaryDirectory:
-  return tempfile.TemporaryDirectory(prefix='dcgan_jax_')
 
 
 def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
