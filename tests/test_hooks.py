@@ -189,18 +189,22 @@ def _evaluation(
   signals=None,
 ):
   metrics = iter([{'fid': value, 'near_duplicates': near_duplicates} for value in values])
-  return hooks.Evaluation(
+  events = Events(tmp_path, step=step)
+  evaluation = hooks.Evaluation(
     tmp_path,
     measure=lambda variables: next(metrics),
     best=best or _Checkpoints(),
     checkpoints=checkpoints or _Checkpoints(),
-    events=Events(tmp_path, step=step),
+    events=events,
     progress=_Progress(),
     signals=signals or stopping.StopSignals(),
     step=step,
     stop_on_collapse=stop,
     loss_has_floor=has_floor,
   )
+  close = evaluation.close
+  evaluation.close = lambda: (close(), events.close())  # In a run the scalars close the events that both write.
+  return evaluation
 
 
 _STATE = GANState(step=0, players={}, ema={'generator': {}})
