@@ -16,9 +16,14 @@ def directory() -> pathlib.Path:
     found = platformdirs.user_cache_path('dcgan_jax', appauthor=False)
   except RuntimeError:  # Later versions of platformdirs raise it, earlier ones leave the '~'.
     found = pathlib.Path('~')
-  return pathlib.Path(_temporary_directory().name) if found.parts[0] == '~' else found
+  return temporary() if found.parts[0] == '~' else found
+
+
+def temporary() -> pathlib.Path:
+  """A directory that ends with the process."""
+  return pathlib.Path(_temporary().name)
 
 
 @functools.cache
-def _temporary_directory() -> tempfile.TemporaryDirectory:
+def _temporary() -> tempfile.TemporaryDirectory:
   return tempfile.TemporaryDirectory(prefix='dcgan_jax_')

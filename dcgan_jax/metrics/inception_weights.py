@@ -6,7 +6,6 @@ refuses every other, so that no file, whoever made it, runs anything.
 
 import collections
 import dataclasses
-import functools
 import hashlib
 import pathlib
 import pickle
@@ -22,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import pooch
 
-from dcgan_jax import progress
+from dcgan_jax import cache, progress
 from dcgan_jax.errors import DataError, say
 from dcgan_jax.metrics.inception import LAYERS
 
@@ -154,12 +153,7 @@ def _writable(directory: pathlib.Path) -> pathlib.Path:
       'this process alone',
       sys.stderr,
     )
-  return pathlib.Path(_temporary_directory().name)
-
-
-@functools.cache
-def _temporary_directory() -> tempfile.TemporaryDirectory:
-  return tempfile.TemporaryDirectory(prefix='dcgan_jax_')
+  return cache.temporary()
 
 
 def _download(url: str, path: str, _: object) -> None:
