@@ -12,7 +12,6 @@ from dcgan_jax.building import unknown_names
 from dcgan_jax.building.rules import LOCAL, is_address
 from dcgan_jax.errors import ConfigError
 
-_OUTPUTS = ('out', 'arrays', 'to')
 _NO_PATHS = ('--license', '--push')  # Their values may be addresses, or have checks of their own.
 
 
@@ -46,15 +45,11 @@ class Parser(argparse.ArgumentParser):
     return super().parse_known_args(args, namespace)
 
   def parse_args(self, args: Sequence[str] | None = None, namespace=None):  # pyright: ignore
-    """As argparse does; expands ~ in paths, and refuses outputs that could not be written."""
+    """As argparse does; expands ~ in paths."""
     parsed = super().parse_args(args, namespace)
     for name, value in vars(parsed).items():
       if isinstance(value, pathlib.Path):
         setattr(parsed, name, value.expanduser())
-        if name in _OUTPUTS:
-          check_folder(value.expanduser().parent, flag=f'--{name} {value}')
-          with contextlib.suppress(FileNotFoundError):
-            value.expanduser().lstat()  # Raises an OSError of a name that is too long.
       elif isinstance(value, list):
         setattr(parsed, name, [item.expanduser() if isinstance(item, pathlib.Path) else item for item in value])
     return parsed

@@ -16,6 +16,7 @@ def import_torch(argv: list[str]) -> None:
   parser.add_argument('--to', type=pathlib.Path, required=True, metavar='DIR', help='where to')
   parser.add_argument('--data', default=UNKNOWN, metavar='SOURCE', help='what it was trained on, as config.data.source')
   args = parser.parse_args(argv)
+  flags.check_folder(args.to, flag=f'--to {args.to}')
   from dcgan_jax.exporting import tensors, torch_layout
 
   names = ('generator', 'discriminator')
