@@ -28,7 +28,7 @@ import dcgan_jax  # noqa: E402
 from configs import mnist  # noqa: E402
 from dcgan_jax.applications import anomaly  # noqa: E402
 from dcgan_jax.kinds import image as images  # noqa: E402
-from dcgan_jax.training import session as build  # noqa: E402
+from dcgan_jax.training import session  # noqa: E402
 
 CLASSES = 10
 NUM_TRAIN, NUM_EACH, BATCH_SIZE = 5000, 250, 64
@@ -99,7 +99,7 @@ def train(directory, data, normal, args):
   # Of one class there are few images: the discriminator learns slower, as in configs/digits.py.
   config.generator.optimizer.learning_rate, config.discriminator.optimizer.learning_rate = 4e-4, 1e-4
   config.logging.update(samples_every=args.steps, checkpoint_every=args.steps)
-  build.run_training(config.lock(), directory)
+  session.run_training(config.lock(), directory)
   return dcgan_jax.load(directory), known
 
 

@@ -18,8 +18,7 @@ from dcgan_jax.data.arrays import ArraySource  # noqa: E402
 from dcgan_jax.data.resident import ResidentFeeder  # noqa: E402
 from dcgan_jax.data.streamed import StreamedFeeder  # noqa: E402
 from dcgan_jax.games import parallel, step  # noqa: E402
-from dcgan_jax.training import hooks  # noqa: E402
-from dcgan_jax.training import loop as train  # noqa: E402
+from dcgan_jax.training import hooks, loop  # noqa: E402
 
 
 def config_of(task):
@@ -76,7 +75,7 @@ class Loop(Trainer):
 
   def step(self):
     self.steps += self.blocks * self.per_call
-    self.state = train.train(
+    self.state = loop.train(
       self.state,
       update=lambda state, rows, count: self.update(state, rows, count, self.data, self.key),
       block=self.feeder.block,

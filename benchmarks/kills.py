@@ -29,11 +29,11 @@ FLAGS = [
 PROGRAM = """
 import os, signal, sys, threading, time
 from dcgan_jax import cli
-from dcgan_jax.training import loop as train
+from dcgan_jax.training import loop
 from dcgan_jax.metrics import kernel
 distance = kernel.kernel_distance
 kernel.kernel_distance = lambda *arguments, **options: distance(*arguments, **{**options, 'num_subsets': 2})  # quick
-when, seconds, loop, show = sys.argv.pop(1), float(sys.argv.pop(1)), train.train, train._show
+when, seconds, train, show = sys.argv.pop(1), float(sys.argv.pop(1)), loop.train, loop._show
 started = {name: threading.Event() for name in ('training', 'step')}
 def die():
   started[when].wait()
@@ -43,14 +43,14 @@ def die():
   os.kill(os.getpid(), signal.SIGKILL)
 def patched(*arguments, **options):
   started['training'].set()
-  return loop(*arguments, **options)
+  return train(*arguments, **options)
 def patched_show(watchers, unseen):
   show(watchers, unseen)
   if unseen is not None:
     started['step'].set()
 if when in started:
   threading.Thread(target=die, daemon=True).start()
-train.train, train._show = patched, patched_show
+loop.train, loop._show = patched, patched_show
 sys.exit(cli.main())
 """
 HISTORY = ('starts',)  # What of run.json says how often the run was started.

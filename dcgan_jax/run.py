@@ -23,8 +23,7 @@ from dcgan_jax.games.parallel import check_platform
 from dcgan_jax.games.state import ExportedState, GANState
 from dcgan_jax.kinds import image as images
 from dcgan_jax.models import pooling
-from dcgan_jax.training import session as build
-from dcgan_jax.training import workdir
+from dcgan_jax.training import session, workdir
 from dcgan_jax.training.checkpoint import Checkpoints
 
 
@@ -270,7 +269,7 @@ class Run:
     Returns:
       Text by keyword, or None where config.logging.mark_synthetic is off.
     """
-    return build.build_origin(self.config, self.directory)(step=self.step, seed=seed, real=real)
+    return session.build_origin(self.config, self.directory)(step=self.step, seed=seed, real=real)
 
   def features(self, examples: Any) -> np.ndarray:
     """The discriminator's view of examples: all convolutions, max-pooled to 4 cells a side, flattened, [B, F].

@@ -11,8 +11,7 @@ from configs import cifar10
 from dcgan_jax.building import data as build_data
 from dcgan_jax.data import arrays, digits
 from dcgan_jax.errors import CheckpointError
-from dcgan_jax.training import data_record, workdir
-from dcgan_jax.training import session as build
+from dcgan_jax.training import data_record, session, workdir
 
 
 def write_images(root, *names, values=(0, 200)):
@@ -40,7 +39,7 @@ def begin(run, config):
 
 def resume(run, config):
   workdir.check_unchanged(run, config.to_dict())
-  return build._open_data(config, run)
+  return session._open_data(config, run)
 
 
 @pytest.fixture

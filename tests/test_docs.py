@@ -19,8 +19,7 @@ from dcgan_jax.data.digits import open_digits
 from dcgan_jax.exporting import hub, tensors
 from dcgan_jax.games import parallel
 from dcgan_jax.kinds import ffmpeg as video
-from dcgan_jax.training import session as build
-from dcgan_jax.training import workdir
+from dcgan_jax.training import session, workdir
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text() for path in sorted((ROOT / 'docs').glob('*.md'))}
@@ -77,7 +76,7 @@ def play(tmp_path, monkeypatch):
     workdir.write(directory, 'run.json', {'shape': [16, 16, 1]})
     raise _AcceptedError
 
-  monkeypatch.setattr(build, 'run_training', train)
+  monkeypatch.setattr(session, 'run_training', train)
   monkeypatch.setattr(given, 'check', lambda sources: None)
   for module, name in ((tensors, 'read'), (hub, 'check'), (video, 'find_ffmpeg'), (parallel, 'start_processes')):
     monkeypatch.setattr(module, name, accept)

@@ -15,8 +15,7 @@ from dcgan_jax.drawing import sample
 from dcgan_jax.errors import CheckpointError, ConfigError, DataError
 from dcgan_jax.metrics import classifier, protocol
 from dcgan_jax.metrics.features import FeatureNet
-from dcgan_jax.training import session as build
-from dcgan_jax.training import workdir
+from dcgan_jax.training import session, workdir
 
 # Nine of ten images are of class 0, and the class decides how bright they are.
 LABELS = (np.random.default_rng(0).random(1000) < 0.1).astype(np.int32)
@@ -96,7 +95,7 @@ def test_an_evaluation_while_training_draws_labels_as_the_real_images_have_them(
     asked.append(labels(np.arange(num)))
     return draw(asked[-1], 2)
 
-  measure_state = build._measure(config, evaluator, draw_labels, MODEL)
+  measure_state = session._measure(config, evaluator, draw_labels, MODEL)
   report, labels, _ = measure(config)
   assert measure_state({}) == {name: value for name, value in report.items() if name != 'protocol'}
   np.testing.assert_array_equal(asked[0], labels)
@@ -211,7 +210,7 @@ def test_an_evaluation_that_cannot_succeed_stops_a_run_before_its_directory_is_m
   config.evaluation.update(every=5, weights=__file__, num=5000)
   config.evaluation[key] = value
   with pytest.raises((ConfigError, DataError), match=message) as error:
-    build.run_training(config, tmp_path / 'run')
+    session.run_training(config, tmp_path / 'run')
   assert '--allow-few' not in str(error.value)
   assert not (tmp_path / 'run').exists()
 
@@ -221,7 +220,7 @@ def test_a_run_that_another_process_holds_is_refused_before_its_evaluator_is_bui
   config.update(batch_size=16, evaluation={'every': 5, 'features': '64', 'num': 100})
   config.update(generator={'widths': (4,)}, discriminator={'widths': (4,)})
   with workdir.held(tmp_path / 'run'), pytest.raises(CheckpointError, match='is in use by'):
-    build.run_training(config, tmp_path / 'run')
+    session.run_training(config, tmp_path / 'run')
 
 
 def test_the_small_classifier_learns_from_a_bounded_part_of_a_large_data_set(monkeypatch):

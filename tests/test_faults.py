@@ -28,7 +28,7 @@ import os, signal
 from dcgan_jax.drawing import sample
 from dcgan_jax.kinds import image as images
 from dcgan_jax.training import checkpoint, hooks, record
-from dcgan_jax.training import session as build
+from dcgan_jax.training import session
 from dcgan_jax.metrics import evaluate
 calls, last = 0, 2
 def second(then):

@@ -48,11 +48,11 @@ def train(argv: list[str]) -> None:
 
   flags.prepare_libraries()
   from dcgan_jax.games import parallel
-  from dcgan_jax.training import session as build
+  from dcgan_jax.training import session
 
   if args.distributed is not None:
     parallel.start_processes(*args.distributed)
-  build.run_training(config, directory, max_rescues=args.rescues, go_on_unsaved=args.go_on_unsaved)
+  session.run_training(config, directory, max_rescues=args.rescues, go_on_unsaved=args.go_on_unsaved)
 
 
 def _processes(text: str) -> tuple[str | None, int | None, int | None]:

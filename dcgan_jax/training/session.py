@@ -1,4 +1,4 @@
-"""A config becomes a training run or an evaluation. Only this module and the two it builds on read configs."""
+"""Trains a config in a work directory, or resumes the run that is there."""
 
 import contextlib
 import errno
@@ -24,8 +24,7 @@ from dcgan_jax.errors import CheckpointError, ConfigError, DivergenceError, Stop
 from dcgan_jax.games import parallel, step
 from dcgan_jax.games.state import GANState
 from dcgan_jax.kinds import image as images
-from dcgan_jax.training import data_record, hooks, stopping, workdir
-from dcgan_jax.training import loop as train
+from dcgan_jax.training import data_record, hooks, loop, stopping, workdir
 from dcgan_jax.training.checkpoint import Checkpoints
 from dcgan_jax.training.record import Events, cut, read_lines
 
@@ -275,7 +274,7 @@ def _train(
       finite_check=finite_check, go_on_unsaved=go_on_unsaved,
     )  # fmt: skip
   try:
-    return train.train(
+    return loop.train(
       state,
       update=lambda state, rows, count: compiled(state, rows, count, data, key),
       block=feeder.block,
